@@ -1,0 +1,1 @@
+"""Mixture density networks for scikit-learn."""

@@ -1,0 +1,1 @@
+"""How a mixture density network is learned (torch); knows nothing of finished distributions."""

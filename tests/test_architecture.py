@@ -1,0 +1,147 @@
+"""The parts, who may know whom, and the size of each thing: read off the source, never run."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import copy
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted((ROOT / "skmdn").rglob("*.py"))
+}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in SOURCES.items()}
+
+DISTRIBUTION = r"skmdn\.distribution(\..+)?"
+LEARNING = r"skmdn\.learning(\..+)?"
+NOISE = r"skmdn\.learning\.noise"
+
+# Which modules of the package a module may import, wherever in the file: (who, whom), as patterns.
+# Every module matches one line; a new part needs one of its own.
+# The wings, distribution and learning, know nothing of each other; only an estimator knows both.
+ARROWS = [
+    (r"skmdn", r"skmdn\..+"),
+    (r"skmdn\.distribution", DISTRIBUTION),
+    (r"skmdn\.distribution\..+", r"skmdn\.distribution\.(?!mixture$).+"),
+    (NOISE, r"nothing"),
+    (rf"(?!{NOISE}$){LEARNING}", r"skmdn\.learning\.(?!training$).+"),
+    (r"skmdn\.metrics", DISTRIBUTION),
+    (r"skmdn\.display", rf"skmdn\.metrics|{DISTRIBUTION}"),
+    (r"skmdn\._regressor", rf"{DISTRIBUTION}|{LEARNING}"),
+    (r"skmdn\._autoregressive", rf"skmdn\._regressor|{DISTRIBUTION}"),
+]
+
+# Which libraries besides the standard one: (who, at import, later: inside a function in need).
+NUMERIC = {"numpy", "scipy", "sklearn"}
+LIBRARIES = [
+    (r"skmdn", set(), set()),
+    (DISTRIBUTION, NUMERIC, {"torch"}),
+    (LEARNING, {"numpy", "scipy", "torch"}, set()),
+    (r"skmdn\.metrics", NUMERIC, set()),
+    (r"skmdn\.display", NUMERIC, {"matplotlib"}),
+    (r"skmdn\._(regressor|autoregressive)", NUMERIC | {"joblib", "torch"}, set()),
+]
+DISTRIBUTION_NAMES = {"scikit-learn": "sklearn"}
+
+
+def imported_names(module, tree):
+    """Dotted names that the imports under ``tree`` load, relative ones resolved."""
+    package = module if SOURCES[module].name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: package.count(".") + 2 - node.level] if node.level else []
+            origin = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:
+                name = f"{origin}.{alias.name}"
+                yield name if name in SOURCES else origin
+
+
+def modules_imported(module):
+    return {name for name in imported_names(module, TREES[module]) if name in SOURCES}
+
+
+def libraries_imported(module, tree):
+    names = {name.partition(".")[0] for name in imported_names(module, tree)}
+    return names - sys.stdlib_module_names - {"skmdn"}
+
+
+class AtImport(ast.NodeTransformer):
+    """Leaves what runs when a module is imported: no function bodies, nothing for types alone."""
+
+    def visit_FunctionDef(self, node):
+        return None
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_If(self, node):
+        return None if "TYPE_CHECKING" in ast.unparse(node.test) else self.generic_visit(node)
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_no_import_runs_against_an_arrow(module):
+    (allowed,) = [whom for who, whom in ARROWS if re.fullmatch(who, module)]
+    wrong = {name for name in modules_imported(module) if not re.fullmatch(allowed, name)}
+    assert not wrong
+
+
+def test_imports_run_in_no_circle():
+    waiting = {module: modules_imported(module) for module in SOURCES}
+    while free := {module for module, needs in waiting.items() if not needs & waiting.keys()}:
+        waiting = {module: needs for module, needs in waiting.items() if module not in free}
+    assert not waiting
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_a_part_imports_only_its_libraries(module):
+    ((now, later),) = [allowed for who, *allowed in LIBRARIES if re.fullmatch(who, module)]
+    at_import = AtImport().visit(copy.deepcopy(TREES[module]))
+    assert libraries_imported(module, at_import) <= now
+    assert libraries_imported(module, TREES[module]) <= now | later
+
+
+def test_setup_cfg_declares_what_is_imported():
+    setup = configparser.RawConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    requirements = setup["options"]["install_requires"] + setup["options.extras_require"]["plot"]
+    declared = {re.match(r"[\w-]+", line)[0] for line in requirements.split()}
+    imported = set().union(*(libraries_imported(name, tree) for name, tree in TREES.items()))
+    assert {DISTRIBUTION_NAMES.get(name, name) for name in declared} == imported
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if "distribution" not in name])
+def test_noise_types_are_looked_up_never_branched_on(module):
+    noise_types = {"full", "diagonal", "isotropic", "isotropic_across_components", "fixed"}
+    branches = [
+        branch.lineno
+        for branch in ast.walk(TREES[module])
+        if isinstance(branch, (ast.Compare, ast.MatchValue))
+        for node in ast.walk(branch)
+        if isinstance(node, ast.Constant) and node.value in noise_types
+    ]
+    assert not branches
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_files_and_functions_are_short(module):
+    assert len(SOURCES[module].read_text(encoding="utf-8").splitlines()) <= 450
+    long = {
+        function.name: lines
+        for function in ast.walk(TREES[module])
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and (lines := lines_of_body(function)) > 50
+    }
+    assert not long
+
+
+def lines_of_body(function):
+    """Lines from the first statement after the docstring to the last."""
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    return function.end_lineno - body[0].lineno + 1 if body else 0

@@ -1,0 +1,36 @@
+"""One fact, one home: what setup.cfg names is imported, and pinned in constraints.txt."""
+
+from __future__ import annotations
+
+import configparser
+import re
+from pathlib import Path
+
+import skmdn
+
+ROOT = Path(__file__).parents[1]
+SETUP = configparser.RawConfigParser()
+SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
+
+
+def names(requirements):
+    return set(re.findall(r"^[\w-]+", requirements, flags=re.MULTILINE))
+
+
+def test_every_requirement_is_pinned_in_constraints():
+    wanted = [SETUP["options"]["install_requires"], *SETUP["options.extras_require"].values()]
+    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    assert set().union(*map(names, wanted)) - {"skmdn"} == names(constraints)
+
+
+def test_setup_cfg_lists_every_package():
+    found = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for path in (ROOT / "skmdn").rglob("__init__.py")
+    }
+    assert names(SETUP["options"]["packages"]) == {"skmdn"}
+    assert set(SETUP["options"]["packages"].split()) == found
+
+
+def test_the_version_is_setup_cfgs():
+    assert skmdn.__version__ == SETUP["metadata"]["version"]

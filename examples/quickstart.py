@@ -89,13 +89,13 @@ def main():
     methods = (marginal_density, linear_gaussian, mixture_density_network)
     results = [held_out(method, X, y) for method in methods]
 
-    print("held-out rows:           mean log-density   gain on marginal   90% interval   its width")
+    print("held-out rows             log-density   gain on marginal   90% interval    its width")
     for method, (log_density, interval) in zip(methods, results, strict=True):
         gain = log_density - results[0][0]
         print(
-            f"{method.__name__.replace('_', ' '):<24} {log_density.mean():11.3f} nats"
-            f"{gain.mean():11.3f} ± {stats.sem(gain):.3f}"
-            f"  covers {is_inside(y, interval).mean():.1%} {np.diff(interval).mean():11.0f}"
+            f"{method.__name__.replace('_', ' '):<24}{log_density.mean():8.3f} nats"
+            f"{gain.mean():10.3f} ± {stats.sem(gain):.3f}"
+            f"   covers {is_inside(y, interval).mean():.1%}{np.diff(interval).mean():13.0f}"
         )
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")

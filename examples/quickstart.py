@@ -78,7 +78,7 @@ def draw_densities(axes, X, y):
     mixture = predict_mixture(X[train], y[train], X[test])
     grid = np.linspace(0, 400, 500)
     for row in np.argsort(mixture.median())[[10, 50, 90]]:
-        (line,) = axes.plot(grid, mixture[np.full(len(grid), row)].pdf(grid))
+        (line,) = axes.plot(grid, mixture[row].pdf(grid))
         axes.axvline(y[test[row]], color=line.get_color(), linestyle="dotted")
     axes.set(title="Three patients: density, and outcome (dotted)", ylabel="predicted density")
     axes.set(xlabel="disease progression after a year", ylim=(0, None))

@@ -70,7 +70,8 @@ def modules_imported(module):
 
 def libraries_imported(module, tree):
     names = {name.partition(".")[0] for name in imported_names(module, tree)}
-    return names - sys.stdlib_module_names - {"skmdn"}
+    # typing_extensions is imported for types alone, by who checks them: mypy brings it along.
+    return names - sys.stdlib_module_names - {"skmdn", "typing_extensions"}
 
 
 class AtImport(ast.NodeTransformer):

@@ -42,7 +42,7 @@ NUMERIC = {"numpy", "scipy", "sklearn"}
 LIBRARIES = [
     (r"skmdn", set(), set()),
     (DISTRIBUTION, NUMERIC, {"torch"}),
-    (LEARNING, {"numpy", "scipy", "torch"}, set()),
+    (LEARNING, NUMERIC | {"torch"}, set()),
     (r"skmdn\.metrics", NUMERIC, set()),
     (r"skmdn\.display", NUMERIC, {"matplotlib"}),
     (r"skmdn\._(regressor|autoregressive)", NUMERIC | {"joblib", "torch"}, set()),
@@ -106,6 +106,12 @@ def test_a_part_imports_only_its_libraries(module):
     at_import = AtImport().visit(copy.deepcopy(TREES[module]))
     assert libraries_imported(module, at_import) <= now
     assert libraries_imported(module, TREES[module]) <= now | later
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if re.fullmatch(LEARNING, name)])
+def test_learning_knows_no_estimator(module):
+    known = {name for name in imported_names(module, TREES[module]) if name.startswith("sklearn")}
+    assert known <= (set() if module.endswith("training") else {"sklearn.utils"})
 
 
 def test_setup_cfg_declares_what_is_imported():

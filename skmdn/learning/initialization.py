@@ -1,0 +1,70 @@
+"""Where the components start: apart from each other, where the targets are."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .loss import MixtureLoss
+from .network import ACTIVATIONS, Architecture
+from .noise import raw_variance
+
+#: Variance of every component at the start, in squared units of the standardised targets.
+_STARTING_VARIANCE = 0.25
+#: Size of the last layer's outputs at the start; small, so that no component runs off at first.
+_HEAD_GAIN = 0.1
+
+
+def slab_means(y: Tensor, weights: Tensor, n_components: int) -> Tensor:
+    """Return one starting mean (K, D) a component.
+
+    The rows are ordered along the first principal axis of the targets and cut into slabs of equal
+    weight; each component starts at the mean of its slab. For one target these are the means
+    between quantiles. Neither chance nor an outlier moves more than one of them far.
+    """
+    weights = weights.to(torch.float64) / weights.sum(dtype=torch.float64)
+    centred = y.to(torch.float64) - weights @ y.to(torch.float64)
+    axis = torch.linalg.eigh(centred.mT @ (centred * weights[:, None])).eigenvectors[:, -1]
+    order = torch.argsort(centred @ axis, stable=True)
+    ends = weights[order].cumsum(0)
+    starts = ends - weights[order]
+    edges = torch.arange(n_components + 1, dtype=torch.float64) / n_components
+    # The share of each row that lies in each slab: a heavy row may lie in several.
+    share = torch.minimum(ends[:, None], edges[1:]) - torch.maximum(starts[:, None], edges[:-1])
+    share = share.clamp_(min=0.0) * n_components
+    return (share.mT @ y[order].to(torch.float64)).to(y.dtype)
+
+
+def starting_head_bias(loss: MixtureLoss, means: Tensor) -> Tensor:
+    """Return the raw outputs (P,) of equally weighted components at ``means`` (K, D)."""
+    bias = torch.zeros(1, loss.n_outputs, 1)
+    _, raw_means, raw_variances, _ = loss.split(bias)
+    raw_means.copy_(means[None, :, :, None])
+    raw_variances.copy_(raw_variance(torch.tensor(_STARTING_VARIANCE)))
+    return bias[0, :, 0]
+
+
+def starting_parameters(
+    architecture: Architecture, head_bias: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Draw the flat vector a training starts from; the members differ by chance alone.
+
+    Dense layers keep the size of their signal (He et al. 2015). The last one starts small, so that
+    every row first has the mixture in ``head_bias`` (P,).
+    """
+    flat = torch.zeros(architecture.n_parameters)
+    p = architecture.views(flat)
+    gain = ACTIVATIONS[architecture.activation].gain
+    sizes = architecture.layer_sizes
+    p["frequency"].normal_(0.0, architecture.frequency_scale, generator=generator)
+    p["phase"].uniform_(-math.pi, math.pi, generator=generator)
+    deviation = architecture.n_frequencies**-0.5
+    p["embedding_weight"].normal_(0.0, deviation, generator=generator)
+    for i, fan_in in enumerate(sizes[:-1]):
+        p[f"weight_{i}"].normal_(0.0, math.sqrt(gain / fan_in), generator=generator)
+        p[f"bias_{i}"].uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
+    p["head_weight"].normal_(0.0, _HEAD_GAIN * sizes[-1] ** -0.5, generator=generator)
+    p["head_bias"][:] = head_bias.unsqueeze(1)
+    return flat

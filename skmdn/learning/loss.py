@@ -1,0 +1,176 @@
+"""The mixture negative log-likelihood (Bishop 1994) and its gradient in closed form.
+
+Notation, for one row of one member: K components, D targets,
+
+    r_k = y - mu_k,   e_k = T_k r_k,   z_k = e_k / sigma_k^2,
+    l_k = log w_k - 1/2 sum_d (z_kd e_kd + log sigma_kd^2) - D/2 log 2 pi,
+    nll = -logsumexp_k l_k,            p_k = exp(l_k + nll)   (responsibilities).
+
+Then d nll / d l_k = -p_k, and the chain rule gives, with w = softmax(logits) and a the raw
+variance, sigma^2 = reg_covar + exp(a):
+
+    d nll / d logits_k = w_k - p_k
+    d nll / d mu_k     = -p_k T_k' z_k
+    d nll / d a_kd     = p_k (1 - z_kd e_kd) / 2 * exp(a_kd) / sigma_kd^2
+    d nll / d c_kij    = -p_k z_ki r_kj        (T_ij = -c_ij below the diagonal)
+
+A variance shared by several components or targets collects the sum of their gradients.
+Arrays are laid out (members E, components K, targets D, rows B).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .noise import NoiseModel, covariance_factor, excess_variance, unit_triangular
+
+_HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
+
+
+@dataclass(frozen=True)
+class MixtureLoss:
+    """Negative log-likelihood of Gaussian mixtures whose parameters are raw network outputs.
+
+    Parameters
+    ----------
+    n_components, n_targets : int
+    noise : NoiseModel
+        Which variances are free; see `skmdn.learning.noise.NOISE_MODELS`.
+    reg_covar : float
+        Floor on the variances, in squared units of the targets given to the loss.
+    fixed_variance : float, default=1.0
+        The variance, where the noise model does not learn it.
+    """
+
+    n_components: int
+    n_targets: int
+    noise: NoiseModel
+    reg_covar: float
+    fixed_variance: float = 1.0
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """Raw outputs for the weights, means, variances and couplings, in this order."""
+        k, d = self.n_components, self.n_targets
+        return k, k * d, self.noise.n_variances(k, d), self.noise.n_couplings(k, d)
+
+    @property
+    def n_outputs(self) -> int:
+        """How many numbers the network must give for one row."""
+        return sum(self.sizes)
+
+    def split(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """View raw outputs (E, P, B) as logits, means, raw variances and couplings."""
+        k, d = self.n_components, self.n_targets
+        logits, means, variances, couplings = raw.split(self.sizes, dim=1)
+        shape = self.noise.variance_shape(k, d) if self.noise.learned else (0, 1)
+        return (
+            logits,
+            means.unflatten(1, (k, d)),
+            variances.unflatten(1, shape),
+            couplings.unflatten(1, (k, -1)) if self.noise.coupled and d > 1 else couplings,
+        )
+
+    def variances(self, raw_variances: Tensor) -> Tensor:
+        """Return sigma^2, broadcastable against (E, K, D, B)."""
+        if not self.noise.learned:
+            return raw_variances.new_full((1, 1, 1, 1), self.fixed_variance)
+        return excess_variance(raw_variances) + self.reg_covar
+
+    def triangular(self, couplings: Tensor) -> Tensor | None:
+        """Return T (E, K, D, D, B), or None where it is the identity."""
+        return unit_triangular(couplings, self.n_targets) if couplings.shape[1] else None
+
+    def joint(self, raw: Tensor, y: Tensor) -> Tensor:
+        """Return l (E, K, B), the log-density of ``y`` (E, D, B) together with each component."""
+        logits, means, raw_variances, couplings = self.split(raw)
+        variances, triangular = self.variances(raw_variances), self.triangular(couplings)
+        residuals = y.unsqueeze(1) - means
+        if triangular is not None:
+            residuals = (triangular * residuals.unsqueeze(2)).sum(3)
+        terms = residuals.square() / variances + variances.log()
+        return logits.log_softmax(1) - 0.5 * terms.sum(2) - self.n_targets * _HALF_LOG_2PI
+
+    def nll(self, raw: Tensor, y: Tensor) -> Tensor:
+        """Return the negative log-likelihood (E, B), in nats; autograd goes through it."""
+        return -self.joint(raw, y).logsumexp(1)
+
+    def gradient(self, raw: Tensor, y: Tensor, row_weights: Tensor, out: Tensor) -> Tensor:
+        """Write the gradient of ``sum(row_weights * nll)`` with respect to ``raw`` into ``out``.
+
+        Parameters
+        ----------
+        raw, out : Tensor of shape (E, P, B)
+        y : Tensor of shape (E, D, B)
+        row_weights : Tensor of shape (E, B)
+
+        Returns
+        -------
+        Tensor of shape (E, B)
+            The negative log-likelihood of each row.
+        """
+        logits, means, raw_variances, couplings = self.split(raw)
+        d_logits, d_means, d_variances, d_couplings = self.split(out)
+        log_w, row_weights = logits.log_softmax(1), row_weights.unsqueeze(1)
+        variances, triangular = self.variances(raw_variances), self.triangular(couplings)
+
+        r = y.unsqueeze(1) - means
+        e = r if triangular is None else (triangular * r.unsqueeze(2)).sum(3)
+        z = e / variances
+        ze = z * e
+        joint = log_w - (ze + variances.log()).sum(2).mul_(0.5)
+        log_p = joint.log_softmax(1)
+        nll = (log_p[:, 0] - joint[:, 0]).add_(self.n_targets * _HALF_LOG_2PI)
+
+        p = log_p.exp_().mul_(row_weights)
+        torch.sub(log_w.exp_().mul_(row_weights), p, out=d_logits)
+        p = p.unsqueeze(2)
+        if self.noise.learned:
+            slope = (1.0 - ze).mul_(p).sum_to_size(raw_variances.shape)
+            # exp(a) / sigma^2 = 1 - reg_covar / sigma^2, written without the cancellation.
+            torch.mul(slope, excess_variance(raw_variances).div_(variances), out=d_variances)
+            d_variances.mul_(0.5)
+        pz = z.mul_(p)
+        if triangular is None:
+            torch.neg(pz, out=d_means)
+        else:
+            torch.sum(triangular * pz.unsqueeze(3), 2, out=d_means).neg_()
+            rows, columns = torch.tril_indices(self.n_targets, self.n_targets, -1)
+            torch.mul(pz[:, :, rows], r[:, :, columns], out=d_couplings).neg_()
+        return nll
+
+    def parameters(self, raw: Tensor) -> MixtureParameters:
+        """Return the mixtures that raw outputs (E, P, B) stand for."""
+        logits, means, raw_variances, couplings = self.split(raw)
+        variances = self.variances(raw_variances).expand(means.shape)
+        triangular = self.triangular(couplings)
+        return MixtureParameters(
+            weights=logits.softmax(1).movedim(-1, 1),
+            means=means.movedim(-1, 1),
+            sds=variances.sqrt().movedim(-1, 1),
+            factor=None if triangular is None else covariance_factor(triangular, variances),
+        )
+
+
+@dataclass(frozen=True)
+class MixtureParameters:
+    """What raw outputs stand for.
+
+    Attributes
+    ----------
+    weights : Tensor of shape (E, B, K)
+    means : Tensor of shape (E, B, K, D)
+    sds : Tensor of shape (E, B, K, D)
+        Conditional standard deviations; the marginal ones where ``factor`` is None.
+    factor : Tensor of shape (E, K, B, D, D) or None
+        Lower Cholesky factors of the covariances, where targets are correlated.
+    """
+
+    weights: Tensor
+    means: Tensor
+    sds: Tensor
+    factor: Tensor | None

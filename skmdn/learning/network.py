@@ -1,0 +1,277 @@
+"""The batched network: numeric features -> raw mixture parameters, for all members at once.
+
+Each feature x enters as itself and as a few linear maps of cosines of it with learned frequencies,
+
+    v(x) = [x, cos(f x + phase) C + c],
+
+which lets a smooth network bend as sharply as the data ask (Gorishniy et al. 2022, "On embeddings
+for numerical features in tabular deep learning"; the form with cosines and phases is the one of
+Holzmueller et al. 2024, "Better by default"). Dense layers follow; the last one has no activation.
+
+All parameters of all members lie in one flat vector, layer after layer and, within a layer, member
+after member: one optimiser call moves everything, and one batched product serves all members.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+_aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation function and its derivative, both writing where they are told.
+
+    Attributes
+    ----------
+    function : callable
+        ``function(pre)``, for autograd.
+    write : callable
+        ``write(pre, out)``.
+    chain : callable
+        ``chain(grad, pre, post)``: multiply ``grad`` by the derivative, in place.
+    gain : float
+        Variance of the weights times the layer's inputs that keeps the signal's size.
+    """
+
+    function: Callable[[Tensor], Tensor]
+    write: Callable[[Tensor, Tensor], object]
+    chain: Callable[[Tensor, Tensor, Tensor], object]
+    gain: float
+
+
+ACTIVATIONS = {
+    "identity": Activation(
+        lambda pre: pre,
+        lambda pre, out: out.copy_(pre),
+        lambda grad, pre, post: grad,
+        gain=1.0,
+    ),
+    "logistic": Activation(
+        torch.sigmoid,
+        lambda pre, out: torch.sigmoid(pre, out=out),
+        lambda grad, pre, post: _aten.sigmoid_backward.grad_input(grad, post, grad_input=grad),
+        gain=1.0,
+    ),
+    "tanh": Activation(
+        torch.tanh,
+        lambda pre, out: torch.tanh(pre, out=out),
+        lambda grad, pre, post: _aten.tanh_backward.grad_input(grad, post, grad_input=grad),
+        gain=1.0,
+    ),
+    "relu": Activation(
+        torch.relu,
+        lambda pre, out: torch.clamp_min(pre, 0.0, out=out),
+        lambda grad, pre, post: _aten.threshold_backward.grad_input(
+            grad, pre, 0.0, grad_input=grad
+        ),
+        gain=2.0,
+    ),
+    "silu": Activation(
+        nn.functional.silu,
+        lambda pre, out: _aten.silu.out(pre, out=out),
+        lambda grad, pre, post: _aten.silu_backward.grad_input(grad, pre, grad_input=grad),
+        gain=2.0,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The sizes of a network; `skmdn.learning.network.MixtureNetwork` says what they mean.
+
+    Attributes
+    ----------
+    n_members, n_features, n_outputs : int
+    hidden_layer_sizes : tuple of int
+    activation : str
+        A key of ``ACTIVATIONS``.
+    n_frequencies : int
+        Cosines of each feature.
+    embedding_size : int
+        Linear maps of each feature's cosines.
+    frequency_scale : float
+        Standard deviation of the frequencies at the start, in radians per unit of the feature.
+    """
+
+    n_members: int
+    n_features: int
+    n_outputs: int
+    hidden_layer_sizes: tuple[int, ...]
+    activation: str
+    n_frequencies: int
+    embedding_size: int
+    frequency_scale: float
+
+    @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """Widths from the embedded features to the last hidden layer."""
+        return (self.n_features * (1 + self.embedding_size), *self.hidden_layer_sizes)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every parameter, in the order of the flat vector."""
+        e, f = self.n_members, self.n_features
+        m, c = self.n_frequencies, self.embedding_size
+        shapes: dict[str, tuple[int, ...]] = {
+            "frequency": (e, f, 1, m),
+            "phase": (e, f, 1, m),
+            "embedding_weight": (e, f, m, c),
+            "embedding_bias": (e, f, 1, c),
+        }
+        for i, (fan_in, fan_out) in enumerate(pairwise(self.layer_sizes)):
+            shapes[f"weight_{i}"] = (e, fan_in, fan_out)
+            shapes[f"bias_{i}"] = (e, 1, fan_out)
+        shapes["head_weight"] = (e, self.n_outputs, self.layer_sizes[-1])
+        shapes["head_bias"] = (e, self.n_outputs, 1)
+        return shapes
+
+    def views(self, flat: Tensor) -> dict[str, Tensor]:
+        """Return a flat vector as the parameters (or gradients) it holds, without a copy."""
+        shapes = self.shapes()
+        parts = flat.split([math.prod(shape) for shape in shapes.values()])
+        return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts)}
+
+    @property
+    def n_parameters(self) -> int:
+        """Length of the flat vector."""
+        return sum(math.prod(shape) for shape in self.shapes().values())
+
+
+class MixtureNetwork(nn.Module):
+    """Members of one architecture, side by side; maps features to raw mixture parameters.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    flat : Tensor of shape (architecture.n_parameters,)
+        All parameters; they are copied.
+    """
+
+    def __init__(self, architecture: Architecture, flat: Tensor):
+        super().__init__()
+        self.architecture = architecture
+        for name, value in architecture.views(flat).items():
+            self.register_parameter(name, nn.Parameter(value.clone()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return raw outputs (E, P, B) for features (E, B, F), or (B, F) shared by all members.
+
+        This is the plain form, for prediction and for autograd; `ClosedForm` trains.
+        """
+        arch, p = self.architecture, self._parameters
+        x = x.expand(arch.n_members, *x.shape[-2:])
+        waves = torch.cos(torch.addcmul(p["phase"], x.mT.unsqueeze(-1), p["frequency"]))
+        embedded = waves @ p["embedding_weight"] + p["embedding_bias"]
+        h = torch.cat([x, embedded.transpose(1, 2).flatten(2)], dim=2)
+        for i in range(len(arch.hidden_layer_sizes)):
+            a = torch.baddbmm(p[f"bias_{i}"], h, p[f"weight_{i}"])
+            h = ACTIVATIONS[arch.activation].function(a)
+        return torch.baddbmm(p["head_bias"], p["head_weight"], h.mT)
+
+    def flat(self) -> Tensor:
+        """Return a copy of all parameters as one vector."""
+        return nn.utils.parameters_to_vector(self.parameters()).detach().clone()
+
+
+class ClosedForm:
+    """Forward and backward pass of a network on buffers made once, without autograd.
+
+    With ``a_i = h_i W_i + b_i`` and ``h_{i+1} = s(a_i)``, and ``G`` standing for the gradient of
+    the loss with respect to what it is indexed by,
+
+        G_{W_i} = h_i' G_{a_i},   G_{b_i} = 1' G_{a_i},   G_{h_i} = G_{a_i} W_i',
+        G_{a_{i-1}} = G_{h_i} * s'(a_{i-1}),
+
+    and at the bottom, with u = f x + phase, the embedding cos(u) C + c of each feature gives
+
+        G_C = cos(u)' G_v,   G_u = -sin(u) * (G_v C'),   G_phase = 1' G_u,   G_f = x' G_u.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    flat, gradient : Tensor
+        The parameters, read at every call, and where `backward` writes their gradient.
+    n_rows : int
+        Rows a call is given for each member.
+    """
+
+    def __init__(self, architecture: Architecture, flat: Tensor, gradient: Tensor, n_rows: int):
+        self.architecture = arch = architecture
+        self.p, self.g = arch.views(flat), arch.views(gradient)
+        self.activation = ACTIVATIONS[arch.activation]
+        e, f = arch.n_members, arch.n_features
+
+        def empty(*shape: int) -> Tensor:
+            return flat.new_empty(e, *shape)
+
+        self.angle = empty(f, n_rows, arch.n_frequencies)
+        self.wave, self.d_angle = torch.empty_like(self.angle), torch.empty_like(self.angle)
+        self.embedded = empty(f, n_rows, arch.embedding_size)
+        self.h = [empty(n_rows, size) for size in arch.layer_sizes]
+        self.d_h = [torch.empty_like(h) for h in self.h]
+        self.a = [torch.empty_like(h) for h in self.h[1:]]
+        self.raw = empty(arch.n_outputs, n_rows)
+        self.d_raw = torch.empty_like(self.raw)
+        #: The two parts of the first layer's input, features outermost.
+        self.x, self.v = self._parts(self.h[0])
+        self.d_v = self._parts(self.d_h[0])[1]
+
+    def _parts(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Split embedded features (E, B, F (1 + c)) into (E, B, F) and (E, F, B, c)."""
+        f = self.architecture.n_features
+        return h[..., :f], h[..., f:].unflatten(2, (f, -1)).transpose(1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return raw outputs (E, P, B) for features (E, B, F); valid until the next call."""
+        p = self.p
+        self.x.copy_(x)
+        torch.addcmul(p["phase"], self.x.mT.unsqueeze(-1), p["frequency"], out=self.angle)
+        torch.cos(self.angle, out=self.wave)
+        _affine(p["embedding_bias"], self.wave, p["embedding_weight"], out=self.embedded)
+        self.v.copy_(self.embedded)
+        for i, a in enumerate(self.a):
+            torch.baddbmm(p[f"bias_{i}"], self.h[i], p[f"weight_{i}"], out=a)
+            self.activation.write(a, self.h[i + 1])
+        return torch.baddbmm(p["head_bias"], p["head_weight"], self.h[-1].mT, out=self.raw)
+
+    def backward(self) -> None:
+        """Turn ``d_raw``, the gradient at the raw outputs, into the parameters' gradient."""
+        p, g, d_raw = self.p, self.g, self.d_raw
+        torch.bmm(d_raw, self.h[-1], out=g["head_weight"])
+        torch.sum(d_raw, 2, keepdim=True, out=g["head_bias"])
+        torch.bmm(d_raw.mT, p["head_weight"], out=self.d_h[-1])
+        for i in reversed(range(len(self.a))):
+            d_a = self.d_h[i + 1]
+            self.activation.chain(d_a, self.a[i], self.h[i + 1])
+            torch.bmm(self.h[i].mT, d_a, out=g[f"weight_{i}"])
+            torch.sum(d_a, 1, keepdim=True, out=g[f"bias_{i}"])
+            torch.bmm(d_a, p[f"weight_{i}"].mT, out=self.d_h[i])
+        self._embedding_backward()
+
+    def _embedding_backward(self) -> None:
+        p, g = self.p, self.g
+        d_v = self.embedded.copy_(self.d_v)
+        _product(self.wave.mT, d_v, out=g["embedding_weight"])
+        torch.sum(d_v, 2, keepdim=True, out=g["embedding_bias"])
+        _product(d_v, p["embedding_weight"].mT, out=self.d_angle)
+        self.d_angle.mul_(torch.sin(self.angle, out=self.angle)).neg_()
+        torch.sum(self.d_angle, 2, keepdim=True, out=g["phase"])
+        self.d_angle.mul_(self.x.mT.unsqueeze(-1))
+        torch.sum(self.d_angle, 2, keepdim=True, out=g["frequency"])
+
+
+def _product(a: Tensor, b: Tensor, out: Tensor) -> None:
+    """Matrix products over the two leading axes (E, F), as one batch."""
+    torch.bmm(a.flatten(0, 1), b.flatten(0, 1), out=out.flatten(0, 1))
+
+
+def _affine(bias: Tensor, a: Tensor, b: Tensor, out: Tensor) -> None:
+    """Like `_product`, plus a bias."""
+    torch.baddbmm(bias.flatten(0, 1), a.flatten(0, 1), b.flatten(0, 1), out=out.flatten(0, 1))

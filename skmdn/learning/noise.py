@@ -1,0 +1,124 @@
+"""The noise models: one table from ``noise_type`` to what the network must output for it.
+
+Every covariance is held through the modified Cholesky factor of its inverse (Pourahmadi 1999,
+"Joint mean-covariance models with applications to longitudinal data"),
+
+    Sigma^-1 = T' diag(1 / sigma^2) T,      T unit lower triangular,
+
+so that ``e = T (y - mu)`` are the residuals of regressing each target on the ones before it and
+``sigma^2`` their variances. No matrix is ever inverted to train, log|Sigma| is the sum of the log
+variances, and one floor on ``sigma^2`` bounds the quadratic form and the determinant alike.
+``T = I`` for every model but the full one; the rest differ only in which variances are shared.
+
+Arrays end in ``(components K, targets D, rows B)``: rows last, so that every slice of the network's
+raw output is one run of memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """Which variances of the components are free, and which are one and the same number.
+
+    Parameters
+    ----------
+    per_component, per_target : bool
+        Whether the components, and the targets, have variances of their own.
+    coupled : bool
+        Whether targets are correlated within a component (``T`` is learned).
+    learned : bool
+        Whether the variances are outputs of the network, or one given number.
+    """
+
+    per_component: bool = True
+    per_target: bool = True
+    coupled: bool = False
+    learned: bool = True
+
+    @property
+    def one_unit(self) -> bool:
+        """Whether the targets must share one unit for the model to mean what it says."""
+        return not self.per_target
+
+    def variance_shape(self, n_components: int, n_targets: int) -> tuple[int, int]:
+        """Return the shape of the free variances, broadcastable against ``(K, D)``."""
+        return (
+            n_components if self.per_component else 1,
+            n_targets if self.per_target else 1,
+        )
+
+    def n_variances(self, n_components: int, n_targets: int) -> int:
+        """Return how many raw outputs the variances take."""
+        rows, columns = self.variance_shape(n_components, n_targets)
+        return rows * columns * self.learned
+
+    def n_couplings(self, n_components: int, n_targets: int) -> int:
+        """Return how many raw outputs the regression coefficients in ``T`` take."""
+        return n_components * n_targets * (n_targets - 1) // 2 * self.coupled
+
+
+NOISE_MODELS = {
+    "full": NoiseModel(coupled=True),
+    "diagonal": NoiseModel(),
+    "isotropic": NoiseModel(per_target=False),
+    "isotropic_across_components": NoiseModel(per_component=False, per_target=False),
+    "fixed": NoiseModel(per_component=False, per_target=False, learned=False),
+}
+
+
+def excess_variance(raw: Tensor) -> Tensor:
+    """Return the variance above the floor, ``exp(raw)``; `raw_variance` inverts it.
+
+    The logarithm is what is learned: a step then changes a variance by a factor, whatever its
+    size. It is bounded so that no input, however far from the training rows, overflows float32.
+    """
+    return raw.clamp(-60.0, 60.0).exp()
+
+
+def raw_variance(variance: Tensor) -> Tensor:
+    """Return the raw output whose `excess_variance` is ``variance``."""
+    return variance.log()
+
+
+def unit_triangular(couplings: Tensor, n_targets: int) -> Tensor:
+    """Return ``T`` with ``-couplings`` below its unit diagonal.
+
+    Parameters
+    ----------
+    couplings : Tensor of shape (..., D (D - 1) / 2, B)
+        Regression coefficients of each target on the earlier ones, row by row.
+
+    Returns
+    -------
+    Tensor of shape (..., D, D, B)
+    """
+    rows, columns = torch.tril_indices(n_targets, n_targets, -1)
+    *leading, _, n_rows = couplings.shape
+    matrix = couplings.new_zeros(*leading, n_targets, n_targets, n_rows)
+    matrix.diagonal(dim1=-3, dim2=-2).fill_(1.0)
+    matrix[..., rows, columns, :] = -couplings
+    return matrix
+
+
+def covariance_factor(triangular: Tensor, variances: Tensor) -> Tensor:
+    """Return the lower Cholesky factor ``L = T^-1 diag(sigma)`` of the covariance.
+
+    Parameters
+    ----------
+    triangular : Tensor of shape (..., D, D, B)
+        ``T``, as `unit_triangular` returns it.
+    variances : Tensor of shape (..., D, B)
+
+    Returns
+    -------
+    Tensor of shape (..., B, D, D)
+    """
+    matrix = triangular.movedim(-1, -3)
+    diagonal = torch.diag_embed(variances.sqrt().movedim(-1, -2))
+    return torch.linalg.solve_triangular(matrix, diagonal, upper=False, unitriangular=True)

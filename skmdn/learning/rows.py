@@ -1,0 +1,93 @@
+"""Training data as a weighted set: a row of weight two is the row twice, of weight zero is gone.
+
+What is learned must depend on that set alone, not on how it was written down. So equal rows are
+merged, their weights added, and the distinct rows put in an order that depends on nothing but
+their own content. Whatever chance decides later (folds, batches) is decided on that order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from sklearn.utils import gen_batches
+
+_BLOCK_BYTES = 2**24
+
+
+def blocks(n_rows: int, n_columns: int) -> Iterator[slice]:
+    """Cut rows into slices of about 16 MB of float64."""
+    return gen_batches(n_rows, max(1, _BLOCK_BYTES // (8 * max(n_columns, 1))))
+
+
+def dense(rows) -> np.ndarray:
+    """Return a block of rows, sparse or not, as a float64 array."""
+    return np.asarray(rows.toarray() if hasattr(rows, "toarray") else rows, dtype=np.float64)
+
+
+def canonical_rows(X, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct rows of positive weight, in an order of their own, and their weights.
+
+    Parameters
+    ----------
+    X : array or CSR matrix of shape (n, F)
+    y : ndarray of shape (n, D)
+    weights : ndarray of shape (n,)
+
+    Returns
+    -------
+    index : ndarray of shape (m,)
+        Where in ``X`` the distinct rows are.
+    weights : ndarray of shape (m,)
+        The sum of the weights of all rows equal to each of them.
+    """
+    present = np.flatnonzero(weights > 0)
+    keys = _row_hashes(X, y)[present]
+    order = np.argsort(keys, kind="stable")
+    index, keys = present[order], keys[order]
+    first = np.ones(len(index), dtype=bool)
+    candidates = np.flatnonzero(keys[1:] == keys[:-1]) + 1
+    first[candidates] = ~_equal_rows(X, y, index[candidates], index[candidates - 1])
+    # Integer weights add exactly in any order, so a repeated row and a weighted one agree to the
+    # bit; for other weights the order of addition is that of the input.
+    starts = np.flatnonzero(first)
+    return index[starts], np.add.reduceat(weights[index], starts)
+
+
+def _equal_rows(X, y: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Tell which pairs of rows are equal (of unequal rows with one hash there may be some)."""
+    equal = (y[left] == y[right]).all(axis=1)
+    for block in blocks(len(left), X.shape[1]):
+        equal[block] &= (dense(X[left[block]]) == dense(X[right[block]])).all(axis=1)
+    return equal
+
+
+def _row_hashes(X, y: np.ndarray) -> np.ndarray:
+    """Return a 64-bit hash of the content of each row of (X, y)."""
+    hashes = np.zeros(len(y), dtype=np.uint64)
+    for block in blocks(len(y), X.shape[1] + y.shape[1]):
+        for columns in (dense(X[block]), y[block]):
+            for column in columns.T:
+                # + 0.0 turns -0.0, which equals 0.0, into it.
+                bits = np.ascontiguousarray(column + 0.0, dtype=np.float64).view(np.uint64)
+                hashes[block] = _mixed(hashes[block] ^ bits)
+    return hashes
+
+
+def _mixed(keys: np.ndarray) -> np.ndarray:
+    """Spread 64-bit keys (the finaliser of splitmix64, Steele, Lea & Flood 2014)."""
+    keys = keys + np.uint64(0x9E3779B97F4A7C15)
+    keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return keys ^ (keys >> np.uint64(31))
+
+
+def held_out_rows(n_rows: int, n_members: int, fraction: float) -> list[slice | np.ndarray]:
+    """Return, for each member, the positions of the canonical rows it holds out.
+
+    Member e holds out the rows from e / n_members on, around the circle; with ``fraction`` at
+    least 1 / n_members, every row is held out by some member.
+    """
+    size = min(max(1, round(fraction * n_rows)), n_rows - 1)
+    starts = np.arange(n_members) * n_rows // n_members
+    return [(start + np.arange(size)) % n_rows for start in starts]

@@ -38,12 +38,14 @@ class MixtureBatch:
     def __init__(
         self, weights: npt.ArrayLike, means: npt.ArrayLike, covariances: npt.ArrayLike
     ) -> None:
-        locations = as_floats("means", means)
+        locations = as_floats("means", means).copy()
         if locations.ndim not in (2, 3) or 0 in locations.shape[1:]:
             raise ValueError(
                 "means must have shape (n, K), or (n, K, D) for several targets; "
                 f"got {locations.shape}"
             )
+        if not np.isfinite(locations).all():
+            raise ValueError("means must be finite")
         scalar = locations.ndim == 2
         self._weights = _check_weights(weights, locations.shape[:2])
         self._means = locations[..., None] if scalar else locations
@@ -76,7 +78,7 @@ class MixtureBatch:
 
     @property
     def covariances(self) -> Array:
-        """Component variances (n, K), or covariance matrices (n, K, D, D), built when asked for."""
+        """Component variances (n, K) or covariance matrices (n, K, D, D), built when asked for."""
         if self._scalar:
             return np.square(self._scale.standard_deviations()[..., 0])
         return self._scale.covariances()
@@ -201,23 +203,28 @@ class MixtureBatch:
         )
 
     def _meet(self, y: npt.ArrayLike, name: str = "y") -> tuple[Self, Array]:
-        """The mixtures and points (..., n, D) that answer for y.
+        """The mixtures and points (..., n, D) that answer for y."""
+        points = self._points(y, name, self.n_targets, self._scalar)
+        return self._repeated(points.shape[-2]), points
 
-        One point (a scalar, or (D,)) is asked of every row; one mixture answers for any number of
-        points; leading axes are free.
+    def _points(self, y: npt.ArrayLike, name: str, n_targets: int, scalar: bool) -> Array:
+        """Values of n_targets targets as points (..., n, n_targets).
+
+        One point (a scalar, or one row) is asked of every mixture; one mixture answers for any
+        number of points; leading axes are free.
         """
         points = as_floats(name, y)
-        points = points[..., None] if self._scalar else points
+        points = points[..., None] if scalar else points
         if points.ndim == 1:
             points = np.broadcast_to(points, (len(self), *points.shape))
-        n = points.shape[-2] if points.ndim > 1 else 0
-        if points.ndim < 2 or points.shape[-1] != self.n_targets or len(self) not in (1, n):
-            row = "" if self._scalar else f", {self.n_targets}"
+        fits = points.ndim > 1 and points.shape[-1] == n_targets
+        if not fits or len(self) not in (1, points.shape[-2]):
+            row = "" if scalar else f", {n_targets}"
             raise ValueError(
                 f"{name} must have shape (..., {len(self)}{row}), one value a mixture, "
                 f"or be one value for all; got {np.shape(y)}"
             )
-        return self._repeated(n), points
+        return points
 
     def _check_dims(self, dims: int | Sequence[int]) -> list[int]:
         """Targets as a list of distinct non-negative integers."""
@@ -234,11 +241,39 @@ class MixtureBatch:
 
 
 def as_floats(name: str, values: npt.ArrayLike) -> Array:
-    """A float64 array of its own, or one line that names the argument."""
+    """A float64 array, or one line that names the argument."""
     try:
-        return np.array(values, dtype=np.float64)
+        return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
-        raise ValueError(f"{name} must be a regular array of numbers; got {values!r:.60}") from None
+        raise ValueError(
+            f"{name} must be a regular array of numbers; got {values!r:.60}"
+        ) from None
+
+
+def check_count(name: str, value: int) -> int:
+    """A positive integer, or one line that names the argument."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a positive integer; got {value!r}")
+    return int(value)
+
+
+def check_probability(name: str, values: npt.ArrayLike) -> Array:
+    """Probabilities strictly between 0 and 1, or one line that names the argument."""
+    checked = as_floats(name, values)
+    if not ((checked > 0) & (checked < 1)).all():
+        raise ValueError(f"{name} must lie strictly between 0 and 1; got {values!r:.60}")
+    return checked
+
+
+def broadcast(name: str, values: npt.ArrayLike, shape: tuple[int, ...]) -> Array:
+    """Finite values of this shape, or one line that names the argument."""
+    checked = as_floats(name, values)
+    if not np.isfinite(checked).all():
+        raise ValueError(f"{name} must be finite")
+    try:
+        return np.broadcast_to(checked, shape)
+    except ValueError:
+        raise ValueError(f"{name} must broadcast to {shape}; got shape {checked.shape}") from None
 
 
 def _read_only(values: Array) -> Array:

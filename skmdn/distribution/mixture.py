@@ -2,137 +2,283 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_softmax, logsumexp, softmax
-from sklearn.utils import gen_batches
+from scipy.special import softmax
 
-from skmdn.distribution.batch import MixtureBatch, as_floats
-from skmdn.distribution.scale import Array, standard_logpdf
+from skmdn.distribution import bridges
+from skmdn.distribution.batch import as_floats, broadcast
+from skmdn.distribution.joint import JointMixture
+from skmdn.distribution.scale import Array
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-BLOCK = 2**17  # numbers in a temporary: it stays in a core's cache
+SINGULAR = 1e-13  # of a target's scale: what is left of it given the others, at least
 
 
-def row_blocks(n: int, numbers_per_row: int) -> Iterator[slice]:
-    """Slices over n rows whose temporaries stay small."""
-    return gen_batches(n, max(1, BLOCK // max(1, numbers_per_row)))
+class NormalMixture(JointMixture):
+    r"""A frozen batch of n Gaussian mixtures, usually one a row of X.
 
+    .. math:: p(y) = \sum_k w_k \, N(y; \mu_k, \Sigma_k)
 
-class NormalMixture(MixtureBatch):
+    Every array ends in y's own trailing shape: for a 1-D y a mean is (n,), for an (n, D) y it is
+    (n, D). Densities are complete, in nats and per unit of y.
+
+    Parameters
+    ----------
+    weights : array-like of shape (n, K)
+        Non-negative component weights. Each row must sum to 1 within 1e-6, and is divided by its
+        sum.
+    means : array-like of shape (n, K) or (n, K, D)
+        Component means, in units of y.
+    covariances : array-like of shape (n, K) or (n, K, D, D)
+        Component variances for a 1-D y, symmetric positive definite matrices otherwise.
+
+    Raises
+    ------
+    ValueError
+        If a shape, a weight or a covariance is not as above.
+
+    Notes
+    -----
+    Arguments called ``y`` hold one value a mixture, (n,) or (n, D); axes in front of these are
+    free; one value alone, a scalar or (D,), is asked of every mixture; and a batch of one mixture
+    answers for any number of values. Indexing and iterating give batches again:
+    ``mixture[3]`` holds one mixture. Questions that have an exact meaning for one target only, a
+    quantile say, raise for several and name `marginal`. NumPy's global random state is never
+    touched: ``random_state=None`` draws from a fresh generator.
+
+    Examples
+    --------
+    >>> from skmdn.distribution.mixture import NormalMixture
+    >>> weights, means = [[0.5, 0.5], [0.9, 0.1]], [[-1.0, 1.0], [0.0, 5.0]]
+    >>> mixture = NormalMixture(weights, means, covariances=[[1.0, 1.0], [1.0, 1.0]])
+    >>> mixture
+    <NormalMixture: n_rows=2, n_components=2, n_targets=1, diagonal>
+    >>> mixture.mean()
+    array([0. , 0.5])
+    >>> mixture.logpdf([0.0, 0.0])
+    array([-1.41893853, -1.02429863])
+    """
+
     __slots__ = ()
 
-    def component_logpdf(self, y: npt.ArrayLike) -> Array:
-        """Log-density of each component at y, in nats, without its weight; shape (..., n, K)."""
-        mixture, points = self._meet(y)
-        residual = points[..., None, :] - mixture._means
-        whitened = mixture._scale.whiten(residual)
-        return standard_logpdf(whitened) - mixture._scale.log_determinant()
+    # --- algebra -----------------------------------------------------------------------------
 
-    def _joint_logpdf(self, points: Array) -> Array:
-        """log(w_k N_k(y)), shape (..., n, K), for points (..., n, D)."""
-        whitened = self._scale.whiten(points[..., None, :] - self._means)
-        with np.errstate(divide="ignore"):  # a weight of zero
-            log_weights = np.log(self._weights)
-        return log_weights + standard_logpdf(whitened) - self._scale.log_determinant()
+    def marginal(self, dims: int | Sequence[int]) -> Self:
+        """The distribution of some of the targets.
 
-    def logpdf(self, y: npt.ArrayLike) -> Array:
-        mixture, points = self._meet(y)
-        logpdf = np.empty(points.shape[:-1])
-        per_row = points[..., 0, 0].size * mixture._means[:1].size
-        for rows in row_blocks(len(mixture), per_row):
-            joint = mixture[rows]._joint_logpdf(points[..., rows, :])
-            logpdf[..., rows] = logsumexp(joint, axis=-1)
-        return logpdf
+        Parameters
+        ----------
+        dims : int or sequence of int
+            Targets to keep, in this order. An integer gives mixtures of a 1-D y, a sequence of
+            length m of an (n, m) y.
 
-    def pdf(self, y: npt.ArrayLike) -> Array:
-        return np.exp(self.logpdf(y))
+        Returns
+        -------
+        NormalMixture
 
-    def responsibilities(self, y: npt.ArrayLike) -> Array:
-        mixture, points = self._meet(y)
-        return softmax(mixture._joint_logpdf(points), axis=-1)
+        Raises
+        ------
+        ValueError
+            If a target is out of range or repeated.
 
-    # ---- moments
-    def _centre(self) -> tuple[Array, Array]:
-        """The mean (n, D), and the components' offsets from it (n, K, D).
-
-        Means are averaged as offsets from the heaviest component's: at 1e8 they keep the digits
-        that a weighted sum of the means themselves would lose.
+        Examples
+        --------
+        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> mixture = NormalMixture([[1.0]], [[[1.0, 2.0]]], [[[[4.0, 1.0], [1.0, 9.0]]]])
+        >>> mixture.marginal(1).covariances
+        array([[9.]])
         """
-        heaviest = self._weights.argmax(axis=1)
-        anchor = self._means[np.arange(len(self)), heaviest]
-        offsets = self._means - anchor[:, None]
-        shift = np.einsum("nk,nkd->nd", self._weights, offsets)
-        return anchor + shift, offsets - shift[:, None]
+        kept = self._check_dims(dims)
+        scale = self._scale.marginal(kept)
+        return self._from_scale(self._weights, self._means[..., kept], scale, np.ndim(dims) == 0)
 
-    def mean(self) -> Array:
-        return self._unwrap(self._centre()[0])
+    def condition(self, dims: int | Sequence[int], values: npt.ArrayLike) -> Self:
+        """The distribution of the other targets once some are known.
 
-    def var(self) -> Array:
-        offsets = self._centre()[1]
-        second = np.square(self._scale.standard_deviations()) + np.square(offsets)
-        return self._unwrap(np.einsum("nk,nkd->nd", self._weights, second))
+        Parameters
+        ----------
+        dims : int or sequence of int
+            Targets that are known, in any order.
+        values : array-like of shape (n, len(dims)), or (n,) for an integer
+            Their values; one value for all mixtures, or many for a batch of one mixture, will do.
 
-    def std(self) -> Array:
-        return np.sqrt(self.var())
+        Returns
+        -------
+        NormalMixture
+            Of an (n, D - len(dims)) y: the other targets in their own order. Weights are updated
+            by how well each component explains the values.
 
-    def cov(self) -> Array:
+        Raises
+        ------
+        ValueError
+            If a target is out of range or repeated, none stays free, or the values do not fit.
+
+        Examples
+        --------
+        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> mixture = NormalMixture([[1.0]], [[[0.0, 0.0]]], [[[[1.0, 0.5], [0.5, 1.0]]]])
+        >>> given = mixture.condition(1, 2.0)
+        >>> given.mean(), given.cov()
+        (array([[1.]]), array([[[0.75]]]))
+        """
+        known = self._check_dims(dims)
+        rest = [d for d in range(self.n_targets) if d not in known]
+        if not rest:
+            raise ValueError(f"dims must leave a target free; got {dims!r} of {self.n_targets}")
+        points = self._points(values, "values", len(known), np.ndim(dims) == 0)
+        if points.ndim != 2 or not np.isfinite(points).all():
+            raise ValueError(f"values must be finite, one set a mixture; got {values!r:.60}")
+        mixture = self._repeated(len(points))
+        residual = points[:, None, :] - mixture._means[..., known]
+        logpdf, shift, scale = mixture._scale.condition(known, rest, residual)
+        weights = softmax(mixture._log_weights() + logpdf, axis=1)
+        return self._from_scale(weights, mixture._means[..., rest] + shift, scale, False)
+
+    def affine(self, A: npt.ArrayLike, b: npt.ArrayLike = 0.0) -> Self:
+        """The distribution of A y + b: changed units, sums and differences of targets.
+
+        Parameters
+        ----------
+        A : array-like of shape (D,) or (M, D); for a 1-D y a scalar
+            A vector gives mixtures of a 1-D A·y + b, a matrix of an (n, M) y.
+        b : array-like, default=0.0
+            Broadcast against the result's `mean`.
+
+        Returns
+        -------
+        NormalMixture
+
+        Raises
+        ------
+        ValueError
+            If A does not fit y, or the result would be singular.
+
+        Examples
+        --------
+        The difference of two targets:
+
+        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> mixture = NormalMixture([[1.0]], [[[3.0, 1.0]]], [[[[1.0, 0.5], [0.5, 1.0]]]])
+        >>> difference = mixture.affine([1.0, -1.0])
+        >>> difference.mean(), difference.var()
+        (array([2.]), array([1.]))
+        """
+        matrix = self._check_matrix(A)
+        rows = np.atleast_2d(matrix)
+        scale = self._scale.affine(rows)
+        pivots = np.diagonal(scale.factor(), axis1=-2, axis2=-1)
+        if not (pivots > SINGULAR * scale.standard_deviations()).all():
+            raise ValueError("A must have linearly independent rows; the result is singular")
+        scalar = self._scalar or matrix.ndim == 1
+        shape = (len(self),) if scalar else (len(self), len(rows))
+        shift = broadcast("b", b, shape).reshape(len(self), 1, len(rows))
+        return self._from_scale(self._weights, self._means @ rows.T + shift, scale, scalar)
+
+    def _check_matrix(self, A: npt.ArrayLike) -> Array:
+        matrix = as_floats("A", A)
         if self._scalar:
-            return self.var()
-        cov = np.empty((len(self), self.n_targets, self.n_targets))
-        for rows in row_blocks(len(self), self.n_components * self.n_targets**2):
-            part = self[rows]
-            offsets = part._centre()[1]
-            between = offsets[..., :, None] * offsets[..., None, :]
-            within = part._scale.covariances()
-            cov[rows] = np.einsum("nk,nkde->nde", part._weights, within + between)
-        return cov
+            fits, shape = matrix.ndim == 0, "be a scalar"
+        else:
+            n_targets = self.n_targets
+            fits = matrix.ndim in (1, 2) and matrix.shape[-1] == n_targets
+            shape = f"have shape ({n_targets},), or (M, {n_targets}) with M <= {n_targets}"
+            fits = fits and len(np.atleast_2d(matrix)) <= n_targets
+        if not fits:
+            raise ValueError(f"A must {shape}; got shape {matrix.shape}")
+        if not np.isfinite(matrix).all():
+            raise ValueError("A must be finite")
+        return matrix
 
-    # ---- sampling
-    def sample(
-        self,
-        n_samples: int | None = None,
-        random_state: int | np.random.Generator | np.random.RandomState | None = None,
-        temperature: float = 1.0,
-    ) -> Array:
-        m = 1 if n_samples is None else n_samples
-        rng = generator(random_state)
-        mixture = self._tempered(temperature)
-        draws = np.empty((m, len(self), self.n_targets))
-        for rows in row_blocks(len(self), 2 * m * self.n_targets + self.n_components):
-            draws[:, rows] = mixture[rows]._draw(m, rng)
-        return self._unwrap(draws[0] if n_samples is None else draws)
+    # --- bridges -----------------------------------------------------------------------------
 
-    def _tempered(self, temperature: float) -> Self:
-        if temperature == 1.0:
-            return self
-        with np.errstate(divide="ignore"):
-            weights = softmax(np.log(self._weights) / temperature, axis=1)
-        return self._with(weights, self._means, self._scale.scaled(np.sqrt(temperature)))
+    @classmethod
+    def from_sklearn(cls, model: Any) -> Self:
+        """One mixture from a fitted `sklearn.mixture.GaussianMixture`, of any covariance type.
 
-    def _draw(self, m: int, rng: np.random.Generator) -> Array:
-        """m draws a row, shape (m, n, D): choose a component by inverting its cdf, then colour."""
-        n = len(self)
-        cumulative = self._weights.cumsum(axis=1)
-        cumulative /= cumulative[:, -1:]
-        uniform = rng.random((m, n))
-        component = np.zeros((m, n), dtype=np.intp)
-        for k in range(self.n_components - 1):
-            component += cumulative[:, k] <= uniform
-        chosen = (np.arange(n), component)
-        z = rng.standard_normal((m, n, self.n_targets))
-        return self._means[chosen] + self._scale[chosen].colour(z)
+        Parameters
+        ----------
+        model : GaussianMixture or BayesianGaussianMixture
+            Fitted to data of D features.
 
+        Returns
+        -------
+        NormalMixture
+            A batch of one mixture of D targets.
 
-def generator(
-    random_state: int | np.random.Generator | np.random.RandomState | None,
-) -> np.random.Generator:
-    """A generator of its own, or the caller's Generator; the global state is never touched."""
-    if isinstance(random_state, np.random.RandomState):
-        return np.random.default_rng(random_state.randint(2**31, size=4))
-    return np.random.default_rng(random_state)
+        Examples
+        --------
+        The regression that a joint density of (x, y) implies:
+
+        >>> import numpy as np
+        >>> from sklearn.mixture import GaussianMixture
+        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> x = np.linspace(-3, 3, 200)
+        >>> joint = GaussianMixture(2, random_state=0).fit(np.column_stack([x, np.abs(x)]))
+        >>> y_given_x = NormalMixture.from_sklearn(joint).condition(0, [-2.0, 2.0])
+        >>> y_given_x.mean().round(1)
+        array([[2.],
+               [2.]])
+        """
+        return cls._from_scale(*bridges.from_gaussian_mixture(model), scalar=False)
+
+    def to_scipy(self) -> Any:
+        """One mixture as a frozen distribution of scipy.stats.
+
+        Returns
+        -------
+        rv_frozen or ScipyJointMixture
+            For one target every method of a continuous scipy distribution; for several ``pdf``,
+            ``logpdf``, ``rvs``, ``mean`` and ``cov`` as a frozen `multivariate_normal` has them.
+
+        Raises
+        ------
+        ValueError
+            If the batch holds more or less than one mixture.
+
+        Examples
+        --------
+        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> row = NormalMixture([[0.5, 0.5]], [[-1.0, 1.0]], [[1.0, 1.0]])[0].to_scipy()
+        >>> float(row.expect(lambda y: y**2))
+        2.0
+        """
+        if len(self) != 1:
+            raise ValueError(f"to_scipy takes one mixture, this batch has {len(self)}: mixture[i]")
+        if self.n_targets == 1:
+            return bridges.ScipyMixture(self.marginal(0))()
+        return bridges.ScipyJointMixture(self)
+
+    def to_torch(self) -> Any:
+        """All mixtures as one `torch.distributions.MixtureSameFamily`, in float64 on the CPU.
+
+        Returns
+        -------
+        MixtureSameFamily
+            Of `Normal` components with batch shape (n,) for a 1-D y, of `MultivariateNormal`
+            components with event shape (D,) otherwise.
+
+        Examples
+        --------
+        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> NormalMixture([[0.5, 0.5]], [[-1.0, 1.0]], [[1.0, 1.0]]).to_torch().mean
+        tensor([0.], dtype=torch.float64)
+        """
+        import torch
+        from torch import distributions
+
+        means, scale = torch.tensor(self.means), self._scale
+        component: distributions.Distribution
+        if self._scalar:
+            sds = torch.tensor(scale.standard_deviations()[..., 0])
+            component = distributions.Normal(means, sds)
+        else:
+            factor = torch.tensor(scale.factor())
+            component = distributions.MultivariateNormal(means, scale_tril=factor)
+        weights = distributions.Categorical(logits=torch.tensor(self._log_weights()))
+        return distributions.MixtureSameFamily(weights, component)

@@ -120,7 +120,7 @@ class Triangular:
 
     def whiten(self, residual: Array) -> Array:
         """L^-1 residual, for residuals of shape (..., D): forward substitution."""
-        z = np.empty(np.broadcast_shapes(residual.shape, self.lower.shape[:-1]))
+        z: Array = np.empty(np.broadcast_shapes(residual.shape, self.lower.shape[:-1]))
         for d in range(z.shape[-1]):
             known = (self.lower[..., d, :d] * z[..., :d]).sum(axis=-1)
             z[..., d] = (residual[..., d] - known) / self.lower[..., d, d]
@@ -128,7 +128,7 @@ class Triangular:
 
     def colour(self, z: Array) -> Array:
         """L z, for standard normal z of shape (..., D)."""
-        y = np.empty(np.broadcast_shapes(z.shape, self.lower.shape[:-1]))
+        y: Array = np.empty(np.broadcast_shapes(z.shape, self.lower.shape[:-1]))
         for d in range(y.shape[-1]):
             y[..., d] = (self.lower[..., d, : d + 1] * z[..., : d + 1]).sum(axis=-1)
         return y
@@ -199,7 +199,7 @@ def from_covariances(covariances: Array) -> Scale:
         if not (variances > 0).all():
             raise np.linalg.LinAlgError("Matrix is not positive definite")
         return Diagonal(np.sqrt(variances))
-    return Triangular(np.linalg.cholesky(covariances))
+    return Triangular(np.asarray(np.linalg.cholesky(covariances), dtype=np.float64))
 
 
 def _row_norms(root: Array) -> Array:

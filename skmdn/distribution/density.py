@@ -1,0 +1,237 @@
+"""Density, moments and draws of a batch of Gaussian mixtures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import logsumexp, softmax
+from sklearn.utils import gen_batches
+
+from skmdn.distribution import univariate
+from skmdn.distribution.batch import MixtureBatch, check_count
+from skmdn.distribution.scale import Array, standard_logpdf
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+RandomState: TypeAlias = int | np.random.Generator | np.random.RandomState | None
+
+BLOCK = 2**16  # numbers in a temporary: a few of them stay in a core's cache
+
+
+class MixtureDensity(MixtureBatch):
+    """The part of `NormalMixture` that needs no more than its formula."""
+
+    __slots__ = ()
+
+    # --- density -----------------------------------------------------------------------------
+
+    def component_logpdf(self, y: npt.ArrayLike) -> Array:
+        """Log-density of each component at y, without its weight.
+
+        Parameters
+        ----------
+        y : array-like of shape (..., n) or (..., n, D)
+
+        Returns
+        -------
+        ndarray of shape (..., n, K)
+            In nats.
+
+        Examples
+        --------
+        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> NormalMixture([[0.5, 0.5]], [[0.0, 1.0]], [[1.0, 1.0]]).component_logpdf([0.0])
+        array([[-0.91893853, -1.41893853]])
+        """
+        mixture, points = self._meet(y)
+        return mixture._component_logpdf(points)
+
+    def _component_logpdf(self, points: Array) -> Array:
+        whitened = self._scale.whiten(points[..., None, :] - self._means)
+        return standard_logpdf(whitened) - self._scale.log_determinant()
+
+    def _joint_logpdf(self, points: Array) -> Array:
+        """log(w_k N_k(y)), shape (..., n, K), for points (..., n, D)."""
+        return self._log_weights() + self._component_logpdf(points)
+
+    def _blocks(self, numbers_per_row: int) -> Iterator[slice]:
+        """Slices over the rows whose temporaries stay small."""
+        return gen_batches(len(self), max(1, BLOCK // max(1, numbers_per_row)))
+
+    def _line(self) -> tuple[Array, Array, Array]:
+        """Weights, means and standard deviations, (n, K) each, of mixtures of one target."""
+        return self._weights, self._means[..., 0], self._scale.standard_deviations()[..., 0]
+
+    def _log_weights(self) -> Array:
+        with np.errstate(divide="ignore"):  # a weight of zero
+            return np.log(self._weights)
+
+    def logpdf(self, y: npt.ArrayLike) -> Array:
+        """Log-density at y, log p(y).
+
+        Parameters
+        ----------
+        y : array-like of shape (..., n) or (..., n, D)
+
+        Returns
+        -------
+        ndarray of shape (..., n)
+            In nats.
+
+        Examples
+        --------
+        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> NormalMixture([[0.5, 0.5]], [[0.0, 0.0]], [[1.0, 4.0]]).logpdf(0.0)
+        array([-1.20662061])
+        """
+        mixture, points = self._meet(y)
+        if self.n_targets == 1:
+            return univariate.logpdf(points[..., 0], *mixture._line())
+        logpdf = np.empty(points.shape[:-1])
+        for rows in mixture._blocks(points[..., 0, 0].size * self.n_components * self.n_targets):
+            joint = mixture[rows]._joint_logpdf(points[..., rows, :])
+            logpdf[..., rows] = logsumexp(joint, axis=-1)
+        return logpdf
+
+    def pdf(self, y: npt.ArrayLike) -> Array:
+        """Density at y, per unit of y, shape (..., n); see `logpdf`."""
+        return np.exp(self.logpdf(y))
+
+    def responsibilities(self, y: npt.ArrayLike) -> Array:
+        """Probability that each component made y, w_k N_k(y) / p(y).
+
+        Parameters
+        ----------
+        y : array-like of shape (..., n) or (..., n, D)
+
+        Returns
+        -------
+        ndarray of shape (..., n, K)
+            Sums to 1 over the components.
+
+        Examples
+        --------
+        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> NormalMixture([[0.5, 0.5]], [[-1.0, 1.0]], [[1.0, 1.0]]).responsibilities(1.0)
+        array([[0.11920292, 0.88079708]])
+        """
+        mixture, points = self._meet(y)
+        return np.asarray(softmax(mixture._joint_logpdf(points), axis=-1))
+
+    # --- moments -----------------------------------------------------------------------------
+
+    def mean(self) -> Array:
+        """E[y], shape (n,) or (n, D), in units of y."""
+        return self._unwrap(self._centre()[0])
+
+    def var(self) -> Array:
+        """Variance of each target, shape (n,) or (n, D), by the law of total variance."""
+        offsets = self._centre()[1]
+        second = np.square(self._scale.standard_deviations()) + np.square(offsets)
+        return self._unwrap(np.einsum("nk,nkd->nd", self._weights, second))
+
+    def std(self) -> Array:
+        """Standard deviation of each target, shape (n,) or (n, D), in units of y."""
+        return np.sqrt(self.var())
+
+    def cov(self) -> Array:
+        """Covariance matrices (n, D, D); for a 1-D y the variances (n,)."""
+        if self._scalar:
+            return self.var()
+        cov = np.empty((len(self), self.n_targets, self.n_targets))
+        for rows in self._blocks(self.n_components * self.n_targets**2):
+            part = self[rows]
+            offsets = part._centre()[1]
+            between = offsets[..., :, None] * offsets[..., None, :]
+            cov[rows] = np.einsum(
+                "nk,nkde->nde", part._weights, part._scale.covariances() + between
+            )
+        return cov
+
+    def _centre(self) -> tuple[Array, Array]:
+        """The mean (n, D), and the components' offsets from it (n, K, D).
+
+        Means are averaged as offsets from the heaviest component's: near 1e8 they keep the digits
+        that a weighted sum of the means themselves would lose.
+        """
+        heaviest = self._weights.argmax(axis=1)
+        anchor = self._means[np.arange(len(self)), heaviest]
+        offsets = self._means - anchor[:, None]
+        shift = np.einsum("nk,nkd->nd", self._weights, offsets)
+        return anchor + shift, offsets - shift[:, None]
+
+    # --- sampling ----------------------------------------------------------------------------
+
+    def sample(
+        self,
+        n_samples: int | None = None,
+        random_state: RandomState = None,
+        temperature: float = 1.0,
+    ) -> Array:
+        """Draw from each mixture.
+
+        Parameters
+        ----------
+        n_samples : int, default=None
+            Draws a mixture; None draws one and leaves the leading axis away.
+        random_state : int, Generator, RandomState or None, default=None
+            Equal integers give equal draws.
+        temperature : float, default=1.0
+            Below 1 draws closer to the likely: logits are divided by it, variances multiplied
+            (Ha & Schmidhuber 2018, "World Models").
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, D), or (n_samples, n) or (n_samples, n, D)
+
+        Raises
+        ------
+        ValueError
+            If ``n_samples`` or ``temperature`` is not positive.
+
+        Examples
+        --------
+        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> mixture = NormalMixture([[0.5, 0.5]], [[-1.0, 1.0]], [[1.0, 1.0]])
+        >>> mixture.sample(10, random_state=0).shape
+        (10, 1)
+        """
+        m = 1 if n_samples is None else check_count("n_samples", n_samples)
+        rng = generator(random_state)
+        mixture = self._tempered(temperature)
+        draws = np.empty((m, len(self), self.n_targets))
+        for rows in self._blocks(m * self.n_targets + self.n_components):
+            draws[:, rows] = mixture[rows]._draw(m, rng)
+        return self._unwrap(draws[0] if n_samples is None else draws)
+
+    def _tempered(self, temperature: float) -> Self:
+        if not 0 < temperature < np.inf:
+            raise ValueError(f"temperature must be a positive number; got {temperature!r}")
+        if temperature == 1.0:
+            return self
+        weights = softmax(self._log_weights() / temperature, axis=1)
+        return self._with(weights, self._means, self._scale.scaled(np.sqrt(temperature)))
+
+    def _draw(self, m: int, rng: np.random.Generator) -> Array:
+        """m draws a row, shape (m, n, D): choose a component by inverting its cdf, then colour."""
+        n = len(self)
+        cumulative = self._weights.cumsum(axis=1)
+        cumulative /= cumulative[:, -1:]
+        uniform = rng.random((m, n))
+        component = np.zeros((m, n), dtype=np.intp)
+        for k in range(self.n_components - 1):
+            component += cumulative[:, k] <= uniform
+        chosen = (np.arange(n), component)
+        z = rng.standard_normal((m, n, self.n_targets))
+        return self._means[chosen] + self._scale[chosen].colour(z)
+
+
+def generator(random_state: RandomState) -> np.random.Generator:
+    """A generator of its own, or the caller's Generator; the global state is never touched."""
+    if isinstance(random_state, np.random.RandomState):
+        return np.random.default_rng(random_state.randint(2**31, size=4))
+    return np.random.default_rng(random_state)

@@ -1,0 +1,284 @@
+"""Questions to a batch of mixtures of one target, all exact; the work is `univariate`'s."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from skmdn.distribution import univariate
+from skmdn.distribution.batch import as_floats, check_probability
+from skmdn.distribution.density import MixtureDensity
+from skmdn.distribution.scale import Array
+
+
+class Region(NamedTuple):
+    """Highest-density regions of one target: unions of disjoint intervals."""
+
+    intervals: Array
+    """Lower and upper ends, ascending, padded with NaN to K intervals a row: (n, K, 2)."""
+    counts: npt.NDArray[Any]
+    """How many intervals there are, (n,)."""
+    log_level: Array
+    """The log-density at every end, (n,): y is in the region where logpdf(y) is no less."""
+
+
+class OneTargetMixture(MixtureDensity):
+    """The part of `NormalMixture` whose questions have an exact meaning for one target only."""
+
+    __slots__ = ()
+
+    # --- probabilities and quantiles ---------------------------------------------------------
+
+    def cdf(self, y: npt.ArrayLike) -> Array:
+        """P(Y <= y) of one target.
+
+        Parameters
+        ----------
+        y : array-like of shape (..., n)
+
+        Returns
+        -------
+        ndarray of shape (..., n)
+
+        Raises
+        ------
+        ValueError
+            For several targets; so do all questions that have an exact meaning for one only.
+
+        Examples
+        --------
+        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> NormalMixture([[0.5, 0.5]], [[-1.0, 1.0]], [[1.0, 1.0]]).cdf([0.0, 1.0])
+        array([0.5      , 0.7386249])
+        """
+        return self._ask(univariate.cdf, y)
+
+    def logcdf(self, y: npt.ArrayLike) -> Array:
+        """log P(Y <= y) of one target, shape (..., n), exact far into the lower tail."""
+        return self._ask(univariate.logcdf, y)
+
+    def sf(self, y: npt.ArrayLike) -> Array:
+        """P(Y > y) of one target, shape (..., n), exact far into the upper tail."""
+        return self._ask(univariate.sf, y)
+
+    def logsf(self, y: npt.ArrayLike) -> Array:
+        """log P(Y > y) of one target, shape (..., n), exact far into the upper tail."""
+        return self._ask(univariate.logsf, y)
+
+    def ppf(self, q: npt.ArrayLike) -> Array:
+        """Quantiles of one target: the y with P(Y <= y) = q.
+
+        Parameters
+        ----------
+        q : array-like
+            Probabilities strictly between 0 and 1, broadcast against the n mixtures: several
+            levels for all of them have shape (m, 1).
+
+        Returns
+        -------
+        ndarray of shape (..., n)
+            In units of y.
+
+        Raises
+        ------
+        ValueError
+            If q is not inside (0, 1), or there are several targets.
+
+        Examples
+        --------
+        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> mixture = NormalMixture([[1.0], [1.0]], [[0.0], [5.0]], [[1.0], [4.0]])
+        >>> mixture.ppf([[0.5], [0.975]])
+        array([[0.        , 5.        ],
+               [1.95996398, 8.91992797]])
+        """
+        return self._ask_level(univariate.ppf, "q", q)
+
+    def isf(self, q: npt.ArrayLike) -> Array:
+        """Upper quantiles of one target, the y with P(Y > y) = q; as `ppf`, which see."""
+        return self._ask_level(univariate.isf, "q", q)
+
+    def median(self) -> Array:
+        """Median of one target, shape (n,), in units of y."""
+        return self.ppf(0.5)
+
+    def interval(self, coverage: float) -> tuple[Array, Array]:
+        """Central, equal-tailed interval of one target.
+
+        Parameters
+        ----------
+        coverage : float
+            Probability of the interval, strictly between 0 and 1.
+
+        Returns
+        -------
+        lower, upper : ndarray of shape (n,)
+            In units of y.
+
+        Examples
+        --------
+        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).interval(0.95)
+        (array([-1.95996398]), array([1.95996398]))
+        """
+        tail = (1 - float(check_probability("coverage", coverage))) / 2
+        return self.ppf(tail), self.isf(tail)
+
+    # --- decisions, region and score ---------------------------------------------------------
+
+    def probability_between(self, a: npt.ArrayLike, b: npt.ArrayLike) -> Array:
+        """P(a < Y <= b) of one target, exact in both tails.
+
+        Parameters
+        ----------
+        a, b : array-like of shape (..., n)
+            Ends with a <= b; infinite ones are welcome.
+
+        Returns
+        -------
+        ndarray of shape (..., n)
+
+        Examples
+        --------
+        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).probability_between(8.0, np.inf)
+        array([6.22096057e-16])
+        """
+        low, high = np.broadcast_arrays(as_floats("a", a), as_floats("b", b))
+        if (low > high).any():
+            raise ValueError(f"a must not exceed b; got a={a!r:.40}, b={b!r:.40}")
+        return self._ask(univariate.probability_between, low, high)
+
+    def expected_shortfall(self, level: npt.ArrayLike) -> Array:
+        """Mean of the lower tail of one target, E[Y | Y <= ppf(level)].
+
+        Parameters
+        ----------
+        level : array-like
+            Probability of the tail, strictly between 0 and 1; broadcasts as in `ppf`. For the
+            upper tail, ask ``-mixture.affine(-1.0).expected_shortfall(level)``.
+
+        Returns
+        -------
+        ndarray of shape (..., n)
+            In units of y.
+
+        Examples
+        --------
+        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).expected_shortfall(0.05)
+        array([-2.06271281])
+        """
+        return self._ask_level(univariate.expected_shortfall, "level", level)
+
+    def expected_improvement(self, best: npt.ArrayLike) -> Array:
+        """Expected gain over the best value so far, E[max(Y - best, 0)], of one target.
+
+        Parameters
+        ----------
+        best : array-like of shape (..., n)
+            The largest value so far. Where smaller is better, ask
+            ``mixture.affine(-1.0).expected_improvement(-best)``.
+
+        Returns
+        -------
+        ndarray of shape (..., n)
+            In units of y.
+
+        Examples
+        --------
+        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).expected_improvement(0.0)
+        array([0.39894228])
+        """
+        return self._ask(univariate.expected_improvement, best)
+
+    def region(self, coverage: float) -> Region:
+        """Highest-density region of one target: the smallest set with this probability.
+
+        Parameters
+        ----------
+        coverage : float
+            Probability of the region, strictly between 0 and 1.
+
+        Returns
+        -------
+        Region
+            A tuple of ``intervals`` (n, K, 2), ``counts`` (n,) and ``log_level`` (n,).
+
+        Raises
+        ------
+        ValueError
+            If the coverage is not inside (0, 1), or for several targets: these have
+            `region_level` and `in_region`.
+
+        Examples
+        --------
+        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> mixture = NormalMixture([[0.5, 0.5]], [[-5.0, 5.0]], [[1.0, 1.0]])
+        >>> mixture.region(0.9).intervals
+        array([[[-6.64485363, -3.35514637],
+                [ 3.35514637,  6.64485363]]])
+        """
+        check_probability("coverage", coverage)
+        return Region(*univariate.region(coverage, *self._one_target("region")))
+
+    def crps(self, y: npt.ArrayLike) -> Array:
+        """Continuous ranked probability score of one target, E|Y - y| - E|Y - Y'| / 2.
+
+        Closed form (Grimit et al. 2006, Q. J. R. Meteorol. Soc. 132:2925); smaller is better.
+
+        Parameters
+        ----------
+        y : array-like of shape (..., n)
+
+        Returns
+        -------
+        ndarray of shape (..., n)
+            In units of y.
+
+        Examples
+        --------
+        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).crps(0.0)
+        array([0.23369498])
+        """
+        return self._ask(univariate.crps, y)
+
+    # --- how they are asked ------------------------------------------------------------------
+
+    def _one_target(self, question: str) -> tuple[Array, Array, Array]:
+        """The parameters `univariate` takes, or one line that points to `marginal`."""
+        if self.n_targets > 1:
+            raise ValueError(
+                f"{question} is defined for one target and this mixture has {self.n_targets}: "
+                f"ask marginal(dim).{question}"
+            )
+        return self._line()
+
+    def _ask(self, question: Callable[..., Array], *y: npt.ArrayLike) -> Array:
+        """Ask at points."""
+        self._one_target(question.__name__)
+        (mixture, points), *others = [self._meet(values) for values in y]
+        return question(points[..., 0], *(p[..., 0] for _, p in others), *mixture._line())
+
+    def _ask_level(self, question: Callable[..., Array], name: str, level: npt.ArrayLike) -> Array:
+        """Ask at probabilities; the answers are values of y."""
+        self._one_target(question.__name__)
+        levels = check_probability(name, level)
+        mixture = self._repeated(levels.shape[-1]) if len(self) == 1 and levels.ndim else self
+        try:
+            levels = np.broadcast_to(levels, np.broadcast_shapes(levels.shape, (len(mixture),)))
+        except ValueError:
+            raise ValueError(
+                f"{name} must broadcast against the {len(self)} mixtures; several levels for all "
+                f"of them have shape (m, 1), got {levels.shape}"
+            ) from None
+        return self._like_y(question(levels, *mixture._line()))
+
+    def _like_y(self, values: Array) -> Array:
+        """Values (..., n) of a single target, with the target axis that y has."""
+        return values if self._scalar else values[..., None]

@@ -32,7 +32,7 @@ def predict_mixture(X_train, y_train, X_test):
 # Three ways to a density and an interval for every held-out row.
 def mixture_density_network(X_train, y_train, X_test, y_test):
     mixture = predict_mixture(X_train, y_train, X_test)
-    return mixture.logpdf(y_test), mixture.interval(COVERAGE)
+    return mixture.logpdf(y_test), np.column_stack(mixture.interval(COVERAGE))
 
 
 def linear_gaussian(X_train, y_train, X_test, y_test):

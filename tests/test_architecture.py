@@ -24,7 +24,7 @@ NOISE = r"skmdn\.learning\.noise"
 
 # Which modules of the package a module may import, wherever in the file: (who, whom), as patterns.
 # Every module matches one line; a new part needs one of its own.
-# The wings, distribution and learning, know nothing of each other; only an estimator knows both.
+# The wings, distribution and learning, know nothing of each other; only _regressor knows both.
 ARROWS = [
     (r"skmdn", r"skmdn\..+"),
     (r"skmdn\.distribution", DISTRIBUTION),
@@ -33,8 +33,9 @@ ARROWS = [
     (rf"(?!{NOISE}$){LEARNING}", r"skmdn\.learning\.(?!training$).+"),
     (r"skmdn\.metrics", DISTRIBUTION),
     (r"skmdn\.display", rf"skmdn\.metrics|{DISTRIBUTION}"),
-    (r"skmdn\._regressor", rf"{DISTRIBUTION}|{LEARNING}"),
-    (r"skmdn\._autoregressive", rf"skmdn\._regressor|{DISTRIBUTION}"),
+    (r"skmdn\._prediction", DISTRIBUTION),
+    (r"skmdn\._regressor", rf"skmdn\._prediction|{DISTRIBUTION}|{LEARNING}"),
+    (r"skmdn\._autoregressive", rf"skmdn\._(prediction|regressor)|{DISTRIBUTION}"),
 ]
 
 # Which libraries besides the standard one: (who, at import, later: inside a function in need).
@@ -43,7 +44,7 @@ LIBRARIES = [
     (r"skmdn", set(), set()),
     (DISTRIBUTION, NUMERIC, {"torch"}),
     (LEARNING, NUMERIC | {"torch"}, set()),
-    (r"skmdn\.metrics", NUMERIC, set()),
+    (r"skmdn\.(_prediction|metrics)", NUMERIC, set()),
     (r"skmdn\.display", NUMERIC, {"matplotlib"}),
     (r"skmdn\._(regressor|autoregressive)", NUMERIC | {"joblib", "torch"}, set()),
 ]

@@ -1,1 +1,9 @@
 """Mixture density networks for scikit-learn."""
+
+from importlib.metadata import version
+
+from skmdn._regressor import MDNRegressor
+from skmdn.distribution.mixture import NormalMixture
+
+__all__ = ["MDNRegressor", "NormalMixture"]
+__version__ = version("skmdn")

@@ -37,6 +37,15 @@ def slab_means(y: Tensor, weights: Tensor, n_components: int) -> Tensor:
     return (share.mT @ y[order].to(torch.float64)).to(y.dtype)
 
 
+def starting_point(
+    architecture: Architecture, loss: MixtureLoss, table: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Return the flat vector a training on ``table`` (features, targets, weight) starts from."""
+    y, weights = table[:, architecture.n_features : -1], table[:, -1]
+    head_bias = starting_head_bias(loss, slab_means(y, weights, loss.n_components))
+    return starting_parameters(architecture, head_bias, generator)
+
+
 def starting_head_bias(loss: MixtureLoss, means: Tensor) -> Tensor:
     """Return the raw outputs (P,) of equally weighted components at ``means`` (K, D)."""
     bias = torch.zeros(1, loss.n_outputs, 1)

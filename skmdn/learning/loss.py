@@ -143,6 +143,14 @@ class MixtureLoss:
             torch.mul(pz[:, :, rows], r[:, :, columns], out=d_couplings).neg_()
         return nll
 
+    def tempered(self, raw: Tensor, variance_factor: float) -> Tensor:
+        """Return raw outputs whose variances above the floor are this many times as large."""
+        if not self.noise.learned or variance_factor == 1.0:
+            return raw
+        raw = raw.clone()
+        self.split(raw)[2].add_(math.log(variance_factor))
+        return raw
+
     def parameters(self, raw: Tensor) -> MixtureParameters:
         """Return the mixtures that raw outputs (E, P, B) stand for."""
         logits, means, raw_variances, couplings = self.split(raw)

@@ -15,7 +15,7 @@ after member: one optimiser call moves everything, and one batched product serve
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -106,9 +106,9 @@ class Architecture:
     n_outputs: int
     hidden_layer_sizes: tuple[int, ...]
     activation: str
-    n_frequencies: int
-    embedding_size: int
-    frequency_scale: float
+    n_frequencies: int = 16
+    embedding_size: int = 4
+    frequency_scale: float = 6.0
 
     @property
     def layer_sizes(self) -> tuple[int, ...]:
@@ -136,12 +136,30 @@ class Architecture:
         """Return a flat vector as the parameters (or gradients) it holds, without a copy."""
         shapes = self.shapes()
         parts = flat.split([math.prod(shape) for shape in shapes.values()])
-        return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts)}
+        return {
+            name: part.view(shape)
+            for (name, shape), part in zip(shapes.items(), parts, strict=True)
+        }
 
     @property
     def n_parameters(self) -> int:
         """Length of the flat vector."""
         return sum(math.prod(shape) for shape in self.shapes().values())
+
+
+def raw_outputs(architecture: Architecture, p: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """Return raw outputs (E, P, B) for features (E, B, F), or (B, F) shared by all members.
+
+    This is the plain form, for prediction and for autograd; `ClosedForm` trains.
+    """
+    x = x.expand(architecture.n_members, *x.shape[-2:])
+    waves = torch.cos(torch.addcmul(p["phase"], x.mT.unsqueeze(-1), p["frequency"]))
+    embedded = waves @ p["embedding_weight"] + p["embedding_bias"]
+    h = torch.cat([x, embedded.transpose(1, 2).flatten(2)], dim=2)
+    for i in range(len(architecture.hidden_layer_sizes)):
+        a = torch.baddbmm(p[f"bias_{i}"], h, p[f"weight_{i}"])
+        h = ACTIVATIONS[architecture.activation].function(a)
+    return torch.baddbmm(p["head_bias"], p["head_weight"], h.mT)
 
 
 class MixtureNetwork(nn.Module):
@@ -161,19 +179,8 @@ class MixtureNetwork(nn.Module):
             self.register_parameter(name, nn.Parameter(value.clone()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return raw outputs (E, P, B) for features (E, B, F), or (B, F) shared by all members.
-
-        This is the plain form, for prediction and for autograd; `ClosedForm` trains.
-        """
-        arch, p = self.architecture, self._parameters
-        x = x.expand(arch.n_members, *x.shape[-2:])
-        waves = torch.cos(torch.addcmul(p["phase"], x.mT.unsqueeze(-1), p["frequency"]))
-        embedded = waves @ p["embedding_weight"] + p["embedding_bias"]
-        h = torch.cat([x, embedded.transpose(1, 2).flatten(2)], dim=2)
-        for i in range(len(arch.hidden_layer_sizes)):
-            a = torch.baddbmm(p[f"bias_{i}"], h, p[f"weight_{i}"])
-            h = ACTIVATIONS[arch.activation].function(a)
-        return torch.baddbmm(p["head_bias"], p["head_weight"], h.mT)
+        """Return raw outputs (E, P, B) for features (E, B, F), or (B, F) shared by all members."""
+        return raw_outputs(self.architecture, self._parameters, x)
 
     def flat(self) -> Tensor:
         """Return a copy of all parameters as one vector."""

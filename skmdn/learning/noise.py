@@ -10,8 +10,8 @@ so that ``e = T (y - mu)`` are the residuals of regressing each target on the on
 variances, and one floor on ``sigma^2`` bounds the quadratic form and the determinant alike.
 ``T = I`` for every model but the full one; the rest differ only in which variances are shared.
 
-Arrays end in ``(components K, targets D, rows B)``: rows last, so that every slice of the network's
-raw output is one run of memory.
+Arrays end in ``(components K, targets D, rows B)``: rows last, so that every slice of the
+network's raw output is one run of memory.
 """
 
 from __future__ import annotations

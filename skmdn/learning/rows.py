@@ -8,6 +8,7 @@ their own content. Whatever chance decides later (folds, batches) is decided on 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils import gen_batches
@@ -25,21 +26,32 @@ def dense(rows) -> np.ndarray:
     return np.asarray(rows.toarray() if hasattr(rows, "toarray") else rows, dtype=np.float64)
 
 
-def canonical_rows(X, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct rows of positive weight, in an order of their own, and their weights.
+class CanonicalRows(NamedTuple):
+    """The distinct rows of positive weight, in an order of their own.
+
+    Attributes
+    ----------
+    index : ndarray of shape (m,)
+        Where in the data the distinct rows are.
+    weights : ndarray of shape (m,)
+        The sum of the weights of all rows equal to each of them.
+    positions : ndarray of shape (n,)
+        Which of the distinct rows each row of the data is; -1 for rows of weight zero.
+    """
+
+    index: np.ndarray
+    weights: np.ndarray
+    positions: np.ndarray
+
+
+def canonical_rows(X, y: np.ndarray, weights: np.ndarray) -> CanonicalRows:
+    """Merge equal rows and put the distinct ones in an order of their own.
 
     Parameters
     ----------
     X : array or CSR matrix of shape (n, F)
     y : ndarray of shape (n, D)
     weights : ndarray of shape (n,)
-
-    Returns
-    -------
-    index : ndarray of shape (m,)
-        Where in ``X`` the distinct rows are.
-    weights : ndarray of shape (m,)
-        The sum of the weights of all rows equal to each of them.
     """
     present = np.flatnonzero(weights > 0)
     keys = _row_hashes(X, y)[present]
@@ -51,7 +63,9 @@ def canonical_rows(X, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, n
     # Integer weights add exactly in any order, so a repeated row and a weighted one agree to the
     # bit; for other weights the order of addition is that of the input.
     starts = np.flatnonzero(first)
-    return index[starts], np.add.reduceat(weights[index], starts)
+    positions = np.full(len(weights), -1)
+    positions[index] = np.cumsum(first) - 1
+    return CanonicalRows(index[starts], np.add.reduceat(weights[index], starts), positions)
 
 
 def _equal_rows(X, y: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -80,14 +94,3 @@ def _mixed(keys: np.ndarray) -> np.ndarray:
     keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return keys ^ (keys >> np.uint64(31))
-
-
-def held_out_rows(n_rows: int, n_members: int, fraction: float) -> list[slice | np.ndarray]:
-    """Return, for each member, the positions of the canonical rows it holds out.
-
-    Member e holds out the rows from e / n_members on, around the circle; with ``fraction`` at
-    least 1 / n_members, every row is held out by some member.
-    """
-    size = min(max(1, round(fraction * n_rows)), n_rows - 1)
-    starts = np.arange(n_members) * n_rows // n_members
-    return [(start + np.arange(size)) % n_rows for start in starts]

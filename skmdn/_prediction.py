@@ -1,0 +1,260 @@
+"""What an estimator answers once it can give a mixture for each row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from sklearn.utils import check_array, check_consistent_length, gen_batches
+from sklearn.utils._chunking import get_chunk_n_rows
+from sklearn.utils.validation import _check_sample_weight
+
+from skmdn.distribution.batch import check_probability
+from skmdn.distribution.mixture import NormalMixture
+from skmdn.distribution.one_target import Region
+
+#: Rows beyond which a larger block is no faster.
+_MOST_ROWS = 2**15
+#: Temporaries of an answer: numbers for each component and pair of targets.
+_NUMBERS = 32
+
+
+def per_target(mixture: NormalMixture, answer: Callable[[NormalMixture], np.ndarray]):
+    """Answer for each target's marginal, (n, D, ...); for a 1-D y, (n, ...)."""
+    if mixture.means.ndim == 2:
+        return answer(mixture)
+    marginals = (mixture.marginal(d) for d in range(mixture.n_targets))
+    return np.stack([answer(marginal) for marginal in marginals], axis=1)
+
+
+POINT_ESTIMATES: dict[str, Callable[[NormalMixture], np.ndarray]] = {
+    "mean": lambda mixture: mixture.mean(),
+    "median": lambda mixture: per_target(mixture, lambda one: one.median()),
+    "mode": lambda mixture: mixture.mode(),
+}
+
+
+class MixturePredictions:
+    """Answers read off the mixtures of blocks of rows, in the units of y.
+
+    The estimator gives ``_check_rows(X)``, ``_mixtures(X)`` for checked rows, and
+    ``_row_numbers()``, how many components times pairs of targets a row has.
+    """
+
+    point_estimate: str
+    n_outputs_: int
+    _y_ndim: int
+
+    def _mixture_blocks(self, X) -> Iterator[tuple[slice, NormalMixture]]:
+        """Yield the mixtures of checked rows, in blocks that fit ``working_memory``."""
+        row_bytes = 8 * _NUMBERS * self._row_numbers()
+        n_rows = get_chunk_n_rows(row_bytes, max_n_rows=_MOST_ROWS)
+        for block in gen_batches(X.shape[0], n_rows):
+            yield block, self._mixtures(X[block])
+
+    def _answers(self, X, answer: Callable[[NormalMixture], np.ndarray], axis: int = 0):
+        """Return the answer for every row; rows are the answer's ``axis``."""
+        X = self._check_rows(X)
+        parts = [answer(mixture) for _, mixture in self._mixture_blocks(X)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=axis)
+
+    def predict(self, X, return_std=False):
+        """Predict one value a row: the conditional mean, median or mode.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        return_std : bool, default=False
+            Whether to return the conditional standard deviation as well.
+
+        Returns
+        -------
+        y_pred : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            The ``point_estimate``, in the units of y. The median is each target's own; the mode is
+            the highest point of the joint density.
+        y_std : ndarray, shaped like y_pred
+            Only with ``return_std``.
+        """
+        point = POINT_ESTIMATES[self.point_estimate]
+        if not return_std:
+            return self._answers(X, point)
+        both = self._answers(X, lambda mixture: np.stack([point(mixture), mixture.std()]), axis=1)
+        return both[0], both[1]
+
+    def predict_mixture(self, X):
+        """Return the conditional distribution of every row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        NormalMixture
+            One mixture a row, of n_estimators * n_components components, member after member.
+        """
+        X = self._check_rows(X)
+        return NormalMixture.concatenate([mixture for _, mixture in self._mixture_blocks(X)])
+
+    def predict_quantiles(self, X, quantiles=(0.05, 0.5, 0.95)):
+        """Return conditional quantiles of each target.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        quantiles : float or array-like of shape (n_quantiles,), default=(0.05, 0.5, 0.95)
+            Strictly between 0 and 1.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_quantiles) or (n_samples, n_outputs, n_quantiles)
+            In the units of y.
+        """
+        levels = np.atleast_1d(check_probability("quantiles", quantiles))[:, None]
+        return self._answers(X, lambda m: per_target(m, lambda one: one.ppf(levels).T))
+
+    def predict_interval(self, X, coverage=0.9):
+        """Return equal-tailed prediction intervals of each target.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        coverage : float, default=0.9
+            Probability inside, strictly between 0 and 1.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, 2) or (n_samples, n_outputs, 2)
+            Lower and upper ends, in the units of y.
+        """
+        return self._answers(
+            X, lambda m: per_target(m, lambda one: np.stack(one.interval(coverage), axis=-1))
+        )
+
+    def predict_region(self, X, coverage=0.9):
+        """Return highest-density regions of one target: unions of disjoint intervals.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        coverage : float, default=0.9
+            Probability inside, strictly between 0 and 1.
+
+        Returns
+        -------
+        Region
+            ``intervals`` (n_samples, m, 2), ascending and padded with NaN, m being the most
+            intervals a row has; ``counts`` (n_samples,); ``log_level`` (n_samples,), the
+            log-density at their ends.
+
+        Raises
+        ------
+        ValueError
+            For several targets; see `NormalMixture.in_region`, or take a ``marginal``.
+        """
+        X = self._check_rows(X)
+        parts = [mixture.region(coverage) for _, mixture in self._mixture_blocks(X)]
+        intervals, counts, log_level = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return Region(intervals[:, : counts.max()], counts, log_level)
+
+    def predict_var(self, X):
+        """Return the conditional variance of each target.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray, shaped like y
+            In squared units of y.
+        """
+        return self._answers(X, NormalMixture.var)
+
+    def predict_cov(self, X):
+        """Return the conditional covariance matrix of the targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_outputs, n_outputs), or (n_samples,) for a 1-D y
+            In units of the targets multiplied; for a 1-D y the variance.
+        """
+        return self._answers(X, NormalMixture.cov)
+
+    def sample(self, X, n_samples=None, random_state=None):
+        """Draw from the conditional distributions.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        n_samples : int, default=None
+            Draws a row; None for one, without the leading axis.
+        random_state : int, Generator, RandomState or None, default=None
+
+        Returns
+        -------
+        ndarray, shaped like y, or with n_samples a leading axis more
+            In the units of y.
+        """
+        rng = np.random.default_rng(_seed(random_state))
+        axis = 0 if n_samples is None else 1
+        return self._answers(X, lambda m: m.sample(n_samples, random_state=rng), axis=axis)
+
+    def score_samples(self, X, y):
+        """Return the conditional log-density of each row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            log p(y|x), in nats.
+        """
+        X = self._check_rows(X)
+        y = self._check_targets(X, y)
+        return np.concatenate([m.logpdf(y[block]) for block, m in self._mixture_blocks(X)])
+
+    def score(self, X, y, sample_weight=None):
+        """Return the mean conditional log-likelihood: larger is better.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        float
+            (Weighted) mean of `score_samples`, in nats.
+        """
+        log_density = self.score_samples(X, y)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, log_density)
+        return float(np.average(log_density, weights=sample_weight))
+
+    def _check_targets(self, X, y):
+        """Return y with the number of axes it had in `fit`."""
+        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        check_consistent_length(X, y)
+        width = 1 if y.ndim == 1 else y.shape[1]
+        if y.ndim > 2 or width != self.n_outputs_:
+            raise ValueError(
+                f"y has {width} targets, but {type(self).__name__} was fitted with "
+                f"{self.n_outputs_}"
+            )
+        return y.reshape(len(y), -1) if self._y_ndim == 2 else y.ravel()
+
+
+def _seed(random_state):
+    """Return what numpy's default_rng takes, for what scikit-learn takes."""
+    if isinstance(random_state, np.random.RandomState):
+        return random_state.randint(2**31, size=4)
+    return random_state

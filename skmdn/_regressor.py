@@ -1,0 +1,494 @@
+"""`MDNRegressor`: parameters, validation, scaling in and out."""
+
+from __future__ import annotations
+
+import copy
+from numbers import Integral, Real
+from typing import ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from skmdn._prediction import POINT_ESTIMATES, MixturePredictions
+from skmdn.distribution.mixture import NormalMixture
+from skmdn.distribution.scale import Diagonal, Triangular
+from skmdn.learning.initialization import starting_point
+from skmdn.learning.loss import MixtureLoss
+from skmdn.learning.network import ACTIVATIONS, Architecture, MixtureNetwork
+from skmdn.learning.noise import NOISE_MODELS
+from skmdn.learning.objective import MixtureObjective
+from skmdn.learning.rows import blocks, canonical_rows, dense
+from skmdn.learning.training import AveragedAdamW, TrainingOptions, one_pass, train
+
+#: Numbers of a pass through the network that stay in a core's cache.
+_CACHED_NUMBERS = 2**18
+
+
+class MDNRegressor(MixturePredictions, RegressorMixin, BaseEstimator):
+    """Mixture density network: learns the whole conditional distribution p(y|x).
+
+    A network's outputs are the weights, means and covariances of a Gaussian mixture (Bishop 1994).
+    Several networks are trained side by side from different starts, each held out on its own part
+    of the rows, and their densities averaged.
+
+    Parameters
+    ----------
+    n_components : int, default=5
+        Gaussians in the mixture of each network.
+    noise_type : {"full", "diagonal", "isotropic", "isotropic_across_components", "fixed"}, \
+default="diagonal"
+        The components' covariances: any; one variance a component and target; one a component; one
+        for all; one that is given, not learned. Isotropic means isotropic in the units of y.
+    fixed_noise_level : float, default=1.0
+        Standard deviation of every component in the units of y; only for ``"fixed"``.
+    hidden_layer_sizes : array-like of int, default=(64, 64)
+        Widths of the hidden layers.
+    activation : {"silu", "relu", "tanh", "logistic", "identity"}, default="silu"
+        Activation function of the hidden layers.
+    n_estimators : int, default=10
+        Networks trained; 1 for a plain mixture density network.
+    point_estimate : {"mean", "median", "mode"}, default="mean"
+        What `predict` returns.
+    max_iter : int, default=1000
+        Most passes over the training rows.
+    batch_size : int or "auto", default="auto"
+        Rows of each network in a step; "auto" is the square root of their number, at most 1024.
+    learning_rate_init : float, default=0.01
+        Largest step size of Adam.
+    alpha : float, default=0.02
+        Decoupled weight decay.
+    early_stopping : bool, default=True
+        Whether each network holds rows out, on which training is judged. Without, it ends after
+        ``max_iter`` passes or when the training loss no longer falls.
+    validation_fraction : float, default=0.1
+        Share of the rows that each network holds out.
+    n_iter_no_change : int, default=6
+        Checks without a better score until the step size is reduced; training ends at the fourth.
+    tol : float, default=1e-4
+        What counts as a better score, in nats.
+    reg_covar : float, default=1e-6
+        Floor on the variances, in squared standard deviations of y.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the networks of the last call.
+    random_state : int, RandomState instance or None, default=None
+        Starts of the networks and order of the rows.
+    verbose : bool, default=False
+        Whether to print the log-likelihood of held-out rows during training.
+    device : str, default="cpu"
+        Where to train and predict: "cpu", "cuda", ... or "auto".
+
+    Attributes
+    ----------
+    network_ : torch.nn.Module
+        All networks.
+    n_iter_ : int
+        Passes over the training rows.
+    best_iter_ : int
+        The pass whose parameters were kept.
+    stop_reason_ : {"converged", "max_iter"}
+        Why training ended.
+    loss_curve_ : list of float
+        Mean training loss of each pass, in nats.
+    validation_scores_ : list of float
+        Mean log-likelihood of held-out rows at each check, in nats.
+    oof_score_ : float
+        Mean log-likelihood of the training rows by the networks that held them out, in nats.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+    n_outputs_ : int
+
+    See Also
+    --------
+    sklearn.neural_network.MLPRegressor : Predicts a value, not a distribution.
+
+    References
+    ----------
+    Bishop (1994), "Mixture density networks". Lakshminarayanan et al. (2017), "Simple and scalable
+    predictive uncertainty estimation using deep ensembles".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmdn import MDNRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.uniform(-1, 1, size=(200, 1))
+    >>> y = np.where(rng.random(200) < 0.5, 1.0, -1.0) * X[:, 0] + 0.05 * rng.normal(size=200)
+    >>> model = MDNRegressor(n_components=2, n_estimators=1, random_state=0).fit(X, y)
+    >>> model.predict_region([[0.8]]).counts  # two answers where there are two
+    array([2])
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "noise_type": [StrOptions(set(NOISE_MODELS))],
+        "fixed_noise_level": [Interval(Real, 0, None, closed="neither")],
+        "hidden_layer_sizes": ["array-like"],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "point_estimate": [StrOptions(set(POINT_ESTIMATES))],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "reg_covar": [Interval(Real, 0, None, closed="neither")],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+        "device": [str],
+    }
+
+    def __init__(
+        self,
+        n_components=5,
+        noise_type="diagonal",
+        *,
+        fixed_noise_level=1.0,
+        hidden_layer_sizes=(64, 64),
+        activation="silu",
+        n_estimators=10,
+        point_estimate="mean",
+        max_iter=1000,
+        batch_size="auto",
+        learning_rate_init=0.01,
+        alpha=0.02,
+        early_stopping=True,
+        validation_fraction=0.1,
+        n_iter_no_change=6,
+        tol=1e-4,
+        reg_covar=1e-6,
+        warm_start=False,
+        random_state=None,
+        verbose=False,
+        device="cpu",
+    ):
+        self.n_components = n_components
+        self.noise_type = noise_type
+        self.fixed_noise_level = fixed_noise_level
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.n_estimators = n_estimators
+        self.point_estimate = point_estimate
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.alpha = alpha
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+        self.device = device
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.target_tags.multi_output = True
+        return tags
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Learn p(y|x).
+
+        What is learned depends on the rows as a weighted set: not on their order, a row of weight
+        two is the row twice, and one of weight zero is not there.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        MDNRegressor
+            The estimator itself. After an error it is as it was before.
+
+        Raises
+        ------
+        ValueError
+            If an argument or parameter is not what it may be; the message says which and why.
+        """
+        continued = self.warm_start and hasattr(self, "network_")
+        return self._replaced(lambda model: model._fit(X, y, sample_weight, continued))
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, sample_weight=None):
+        """Take one pass over a block of rows, from where the last call ended.
+
+        The first call decides how X and y are scaled. No rows are held out.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        MDNRegressor
+            The estimator itself. After an error it is as it was before.
+        """
+        return self._replaced(lambda model: model._partial_fit(X, y, sample_weight))
+
+    def _replaced(self, learn):
+        """Let a copy learn, and become it once it has: an error leaves the old model whole."""
+        model = copy.copy(self)
+        with torch.no_grad():
+            learn(model)
+        vars(self).clear()
+        vars(self).update(vars(model))
+        return self
+
+    def _fit(self, X, y, sample_weight, continued):
+        X, y, weights = self._check_training(X, y, sample_weight)
+        rows = canonical_rows(X, y, weights)
+        if not continued:
+            self._start(X, y, rows)
+        table, generator = self._table(X, y, rows), self._generator()
+        n_held_out = self._n_held_out(len(table))
+        objective = self._objective(table, self._starting_flat(table, generator), n_held_out)
+        options = TrainingOptions(
+            max_iter=self.max_iter,
+            learning_rate=self.learning_rate_init,
+            weight_decay=self.alpha,
+            n_iter_no_change=self.n_iter_no_change,
+            tol=self.tol,
+        )
+        result = train(objective, options, generator, self._report)
+        self._keep(result.flat, result.variance_factor)
+        self.n_iter_, self.best_iter_ = result.n_iter, result.best_iter
+        self.stop_reason_ = result.stop_reason
+        self.loss_curve_ = [self._log_unit + loss for loss in result.loss_curve]
+        self.validation_scores_ = [score - self._log_unit for score in result.validation_scores]
+        if n_held_out:
+            self.oof_score_ = result.best_score - self._log_unit
+        self._held_out = rows.positions, len(rows.index), n_held_out
+
+    def _partial_fit(self, X, y, sample_weight):
+        first = not hasattr(self, "network_")
+        X, y, weights = self._check_training(X, y, sample_weight, reset=first)
+        rows = canonical_rows(X, y, weights)
+        if first:
+            self._start(X, y, rows)
+            self.n_iter_, self.loss_curve_ = 0, []
+        table, generator = self._table(X, y, rows), self._generator()
+        optimizer = (
+            copy.deepcopy(self._optimizer)
+            if hasattr(self, "_optimizer")
+            else (AveragedAdamW(self._starting_flat(table, generator), self.alpha))
+        )
+        objective = self._objective(table, optimizer.flat, n_held_out=0)
+        loss, _ = one_pass(objective, optimizer, self.learning_rate_init, generator)
+        self._keep(optimizer.average, 1.0)
+        self._optimizer = optimizer
+        self.n_iter_ += 1
+        self.loss_curve_ = [*self.loss_curve_, self._log_unit + loss]
+
+    def _check_training(self, X, y, sample_weight, reset=True):
+        """Return X, y (n, D) and the weights (n,), checked."""
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            multi_output=True,
+            y_numeric=True,
+            dtype=[np.float64, np.float32],
+            ensure_min_samples=2,
+            reset=reset,
+        )
+        weights = _check_sample_weight(
+            sample_weight, X, dtype=np.float64, ensure_non_negative=True
+        )
+        if not weights.any():
+            raise ValueError("sample_weight is zero for every row; at least one must be positive")
+        y = np.asarray(y, dtype=np.float64)
+        if not reset:
+            return X, self._check_targets(X, y).reshape(len(y), -1), weights
+        self._y_ndim = y.ndim
+        y = y.reshape(len(y), -1)
+        self.n_outputs_ = y.shape[1]
+        return X, y, weights
+
+    def _start(self, X, y, rows):
+        """Decide what a new model does not learn by gradients: scales, bounds and chance."""
+        self._random_state = copy.deepcopy(check_random_state(self.random_state))
+        for name in ("network_", "_optimizer", "oof_score_", "_held_out"):
+            vars(self).pop(name, None)
+        self._x_scaler, self._x_bounds = _feature_scaler(X, rows)
+        y_scaler = StandardScaler().fit(y[rows.index], sample_weight=rows.weights)
+        self._y_mean, self._y_scale = y_scaler.mean_, y_scaler.scale_
+        if NOISE_MODELS[self.noise_type].one_unit:
+            self._y_scale = np.full_like(self._y_scale, np.sqrt(np.mean(self._y_scale**2)))
+        # Log-densities of standardised targets are larger by the log of the unit's volume.
+        self._log_unit = float(np.log(self._y_scale).sum())
+        self._loss = MixtureLoss(
+            n_components=self.n_components,
+            n_targets=self.n_outputs_,
+            noise=NOISE_MODELS[self.noise_type],
+            reg_covar=self.reg_covar,
+            fixed_variance=float((self.fixed_noise_level / self._y_scale[0]) ** 2),
+        )
+
+    def _n_held_out(self, n_rows):
+        wanted = max(1, round(self.validation_fraction * n_rows)) if self.early_stopping else 0
+        return min(wanted, n_rows - 1)
+
+    def _generator(self):
+        return torch.Generator().manual_seed(self._random_state.randint(2**31))
+
+    def _starting_flat(self, table, generator):
+        """Return the parameters to start from, on the device: new ones, or those there are."""
+        architecture = self._architecture()
+        if hasattr(self, "network_"):
+            flat = self._continued(architecture)
+        else:
+            flat = starting_point(architecture, self._loss, table, generator)
+        return flat.to(_device(self.device))
+
+    def _objective(self, table, flat, n_held_out):
+        n_train = len(table) - n_held_out
+        size = self.batch_size if self.batch_size != "auto" else _auto_batch_size(n_train)
+        return MixtureObjective(
+            self._architecture(),
+            self._loss,
+            flat,
+            table.to(flat.device),
+            n_held_out,
+            batch_size=-(-n_train // max(1, round(n_train / size))),
+        )
+
+    def _table(self, X, y, rows):
+        """Return standardised features and targets and the weight of the distinct rows."""
+        table = np.empty((len(rows.index), X.shape[1] + y.shape[1] + 1), dtype=np.float32)
+        table[:, X.shape[1] : -1] = (y[rows.index] - self._y_mean) / self._y_scale
+        table[:, -1] = rows.weights / rows.weights.mean()
+        for block in blocks(len(table), X.shape[1]):
+            table[block, : X.shape[1]] = self._scaled(X[rows.index[block]])
+        return torch.from_numpy(table)
+
+    def _scaled(self, X):
+        """Standardise features; far outside the training range they stay at its edge."""
+        X = self._x_scaler.transform(dense(X))
+        return np.clip(X, *self._x_bounds, out=X)
+
+    def _architecture(self):
+        sizes = np.atleast_1d(self.hidden_layer_sizes)
+        if sizes.ndim != 1 or sizes.size == 0 or sizes.dtype.kind not in "iu" or (sizes < 1).any():
+            raise ValueError(
+                "hidden_layer_sizes must be positive integers, at least one; "
+                f"got {self.hidden_layer_sizes!r}"
+            )
+        return Architecture(
+            n_members=self.n_estimators,
+            n_features=self.n_features_in_,
+            n_outputs=self._loss.n_outputs,
+            hidden_layer_sizes=tuple(sizes.tolist()),
+            activation=self.activation,
+        )
+
+    def _continued(self, architecture):
+        if architecture != self.network_.architecture:
+            raise ValueError(
+                "warm_start and partial_fit go on with the networks there are; their sizes "
+                f"({self.network_.architecture}) are not those asked for ({architecture})"
+            )
+        return self.network_.flat().float()
+
+    def _keep(self, flat, variance_factor):
+        # In float64, so that a row's answer does not depend on the rows beside it.
+        self.network_ = MixtureNetwork(self._architecture(), flat.double().cpu())
+        self._member_factor = variance_factor
+        # The members' average is wider than each of them by how far they differ; it needs about
+        # half of what a member needs.
+        self._factor = variance_factor**0.5 if self.n_estimators > 1 else variance_factor
+
+    def _report(self, result):
+        if self.verbose:
+            score = result.validation_scores[-1] - self._log_unit
+            best = result.best_score - self._log_unit
+            print(
+                f"[MDNRegressor] iteration {result.n_iter}: held-out log-likelihood "
+                f"{score:.4f} (best {best:.4f})"
+            )
+
+    def _check_rows(self, X):
+        check_is_fitted(self)
+        return validate_data(
+            self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False
+        )
+
+    def _row_numbers(self):
+        return self.n_estimators * self.n_components * self.n_outputs_**2
+
+    @torch.no_grad()
+    def _raw(self, X):
+        """Return raw outputs (E, P, n) for checked rows."""
+        device = _device(self.device)
+        network = self.network_ if device == "cpu" else copy.deepcopy(self.network_).to(device)
+        dtype = torch.float32 if X.dtype == np.float32 else torch.float64
+        network = network if dtype == torch.float64 else copy.deepcopy(network).to(dtype)
+        width = self.n_estimators * max(network.architecture.layer_sizes)
+        parts = [
+            network(torch.from_numpy(self._scaled(X[block])).to(device, dtype)).cpu()
+            for block in gen_batches(X.shape[0], max(1, _CACHED_NUMBERS // width))
+        ]
+        return torch.cat(parts, dim=2)
+
+    def _mixtures(self, X):
+        return self._mixtures_from(self._raw(X), self._factor)
+
+    def _mixtures_from(self, raw, variance_factor):
+        """Return the members' mixtures pooled, in the units of y."""
+        found = self._loss.parameters(self._loss.tempered(raw.double(), variance_factor))
+
+        def pooled(tensor):
+            """(E, n, K, ...) to (n, E K, ...)."""
+            return tensor.transpose(0, 1).flatten(1, 2).numpy()
+
+        if found.factor is None:
+            scale = Diagonal(pooled(found.sds) * self._y_scale)
+        else:
+            scale = Triangular(pooled(found.factor.transpose(1, 2)) * self._y_scale[:, None])
+        return NormalMixture._from_scale(
+            pooled(found.weights) / self.n_estimators,
+            pooled(found.means) * self._y_scale + self._y_mean,
+            scale,
+            self._y_ndim == 1,
+        )
+
+
+def _feature_scaler(X, rows):
+    """Return the features' StandardScaler, and how far apart they may lie once scaled."""
+    scaler = StandardScaler()
+    for block in blocks(len(rows.index), X.shape[1]):
+        scaler.partial_fit(dense(X[rows.index[block]]), sample_weight=rows.weights[block])
+    lower, upper = np.full((2, X.shape[1]), [[np.inf], [-np.inf]])
+    for block in blocks(len(rows.index), X.shape[1]):
+        scaled = scaler.transform(dense(X[rows.index[block]]))
+        np.minimum(lower, scaled.min(axis=0), out=lower)
+        np.maximum(upper, scaled.max(axis=0), out=upper)
+    return scaler, (lower - 1.0, upper + 1.0)
+
+
+def _auto_batch_size(n_rows):
+    """Return the batch size for this many rows: few rows need the noise of small batches."""
+    return min(max(int(n_rows**0.5), 16), 1024)
+
+
+def _device(name):
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return name

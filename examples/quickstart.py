@@ -64,12 +64,13 @@ def draw_intervals(axes, y, interval):
     order = np.argsort(interval.sum(axis=1))
     y, interval, place = y[order], interval[order], np.arange(len(y))
     inside = is_inside(y, interval)
-    axes.vlines(place, *interval.T, color="tab:blue", alpha=0.25, label=f"{COVERAGE:.0%} interval")
+    axes.fill_between(place, *interval.T, step="mid", alpha=0.4, label=f"{COVERAGE:.0%} interval")
     axes.scatter(place[inside], y[inside], 5, "black", label="outcome inside")
     axes.scatter(place[~inside], y[~inside], 10, "tab:red", label="outcome outside")
-    axes.set(title="All patients, each held out", ylabel="disease progression after a year")
-    axes.set(xlabel="patients, in order of their intervals' centres")
-    axes.set_ylim(top=1.15 * interval.max())
+    axes.set(
+        title="All patients, each held out", ylabel="disease progression after a year (score)"
+    )
+    axes.set(xlabel="patients, in order of their intervals' centres", ylim=(0, 400))
     axes.legend(loc="upper left", ncols=3, columnspacing=1, handletextpad=0.3, frameon=False)
 
 
@@ -81,7 +82,7 @@ def draw_densities(axes, X, y):
         (line,) = axes.plot(grid, mixture[row].pdf(grid))
         axes.axvline(y[test[row]], color=line.get_color(), linestyle="dotted")
     axes.set(title="Three patients: density, and outcome (dotted)", ylabel="predicted density")
-    axes.set(xlabel="disease progression after a year", ylim=(0, None))
+    axes.set(xlabel="disease progression after a year (score)", ylim=(0, None))
 
 
 def main():

@@ -139,12 +139,13 @@ def test_noise_types_are_looked_up_never_branched_on(module):
 
 @pytest.mark.parametrize("module", SOURCES)
 def test_files_and_functions_are_short(module):
-    assert len(SOURCES[module].read_text(encoding="utf-8").splitlines()) <= 450
+    lines = SOURCES[module].read_text(encoding="utf-8").count("\n")
+    assert lines <= 450
     long = {
-        function.name: lines
+        function.name: length
         for function in ast.walk(TREES[module])
         if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
-        and (lines := lines_of_body(function)) > 50
+        and (length := lines_of_body(function)) > 50
     }
     assert not long
 

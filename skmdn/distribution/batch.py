@@ -138,7 +138,7 @@ class MixtureBatch:
 
         Examples
         --------
-        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> from skmdn import NormalMixture
         >>> one = NormalMixture([[1.0]], [[0.0]], [[1.0]])
         >>> len(NormalMixture.concatenate([one, one, one]))
         3
@@ -170,7 +170,7 @@ class MixtureBatch:
 
         Examples
         --------
-        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> from skmdn import NormalMixture
         >>> left = NormalMixture([[1.0]], [[-1.0]], [[1.0]])
         >>> right = NormalMixture([[1.0]], [[3.0]], [[1.0]])
         >>> NormalMixture.mix([left, right]).mean()

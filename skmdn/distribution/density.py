@@ -43,7 +43,7 @@ class MixtureDensity(MixtureBatch):
 
         Examples
         --------
-        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> from skmdn import NormalMixture
         >>> NormalMixture([[0.5, 0.5]], [[0.0, 1.0]], [[1.0, 1.0]]).component_logpdf([0.0])
         array([[-0.91893853, -1.41893853]])
         """
@@ -84,7 +84,7 @@ class MixtureDensity(MixtureBatch):
 
         Examples
         --------
-        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> from skmdn import NormalMixture
         >>> NormalMixture([[0.5, 0.5]], [[0.0, 0.0]], [[1.0, 4.0]]).logpdf(0.0)
         array([-1.20662061])
         """
@@ -115,7 +115,7 @@ class MixtureDensity(MixtureBatch):
 
         Examples
         --------
-        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> from skmdn import NormalMixture
         >>> NormalMixture([[0.5, 0.5]], [[-1.0, 1.0]], [[1.0, 1.0]]).responsibilities(1.0)
         array([[0.11920292, 0.88079708]])
         """
@@ -133,6 +133,10 @@ class MixtureDensity(MixtureBatch):
         offsets = self._centre()[1]
         second = np.square(self._scale.standard_deviations()) + np.square(offsets)
         return self._unwrap(np.einsum("nk,nkd->nd", self._weights, second))
+
+    def component_var(self) -> Array:
+        """Variance of each target in each component, shape (n, K) or (n, K, D)."""
+        return self._unwrap(np.square(self._scale.standard_deviations()))
 
     def std(self) -> Array:
         """Standard deviation of each target, shape (n,) or (n, D), in units of y."""
@@ -195,7 +199,7 @@ class MixtureDensity(MixtureBatch):
 
         Examples
         --------
-        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> from skmdn import NormalMixture
         >>> mixture = NormalMixture([[0.5, 0.5]], [[-1.0, 1.0]], [[1.0, 1.0]])
         >>> mixture.sample(10, random_state=0).shape
         (10, 1)

@@ -53,7 +53,7 @@ class JointMixture(OneTargetMixture):
 
         Examples
         --------
-        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> from skmdn import NormalMixture
         >>> mixture = NormalMixture([[0.5, 0.5]], [[-3.0, 3.0]], [[1.0, 1.0]])
         >>> mixture.modes().points
         array([[-2.99999991,  2.99999991]])
@@ -62,10 +62,11 @@ class JointMixture(OneTargetMixture):
             points, logpdf, counts = univariate.modes(*self._line())
             return Modes(self._like_y(points), logpdf, counts)
         parts = [
-            multivariate.modes(part._weights, part._means, part._scale)
+            multivariate.modes(part._weights, part._centre()[1], part._scale)
             for part in self._parts(self.n_components**2 * self.n_targets * PAIRS)
         ]
-        return Modes(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+        offsets, logpdf, counts = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return Modes(self.mean()[:, None] + offsets, logpdf, counts)
 
     def mode(self) -> Array:
         """Where the density is highest, shape (n,) or (n, D); see `modes`."""
@@ -97,7 +98,7 @@ class JointMixture(OneTargetMixture):
 
         Examples
         --------
-        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> from skmdn import NormalMixture
         >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).region_level(0.9)
         array([-2.27171026])
         """
@@ -152,7 +153,7 @@ class JointMixture(OneTargetMixture):
 
         Examples
         --------
-        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> from skmdn import NormalMixture
         >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).entropy()
         array([1.41893853])
         """
@@ -209,7 +210,7 @@ class JointMixture(OneTargetMixture):
 
         Examples
         --------
-        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> from skmdn import NormalMixture
         >>> mixture = NormalMixture([[1.0]], [[[0.0, 0.0]]], [[[[1.0, 0.0], [0.0, 1.0]]]])
         >>> mixture.energy_score([3.0, 4.0])
         array([4.21484271])

@@ -54,7 +54,7 @@ class NormalMixture(JointMixture):
 
     Examples
     --------
-    >>> from skmdn.distribution.mixture import NormalMixture
+    >>> from skmdn import NormalMixture
     >>> weights, means = [[0.5, 0.5], [0.9, 0.1]], [[-1.0, 1.0], [0.0, 5.0]]
     >>> mixture = NormalMixture(weights, means, covariances=[[1.0, 1.0], [1.0, 1.0]])
     >>> mixture
@@ -89,7 +89,7 @@ class NormalMixture(JointMixture):
 
         Examples
         --------
-        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> from skmdn import NormalMixture
         >>> mixture = NormalMixture([[1.0]], [[[1.0, 2.0]]], [[[[4.0, 1.0], [1.0, 9.0]]]])
         >>> mixture.marginal(1).covariances
         array([[9.]])
@@ -121,7 +121,7 @@ class NormalMixture(JointMixture):
 
         Examples
         --------
-        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> from skmdn import NormalMixture
         >>> mixture = NormalMixture([[1.0]], [[[0.0, 0.0]]], [[[[1.0, 0.5], [0.5, 1.0]]]])
         >>> given = mixture.condition(1, 2.0)
         >>> given.mean(), given.cov()
@@ -163,7 +163,7 @@ class NormalMixture(JointMixture):
         --------
         The difference of two targets:
 
-        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> from skmdn import NormalMixture
         >>> mixture = NormalMixture([[1.0]], [[[3.0, 1.0]]], [[[[1.0, 0.5], [0.5, 1.0]]]])
         >>> difference = mixture.affine([1.0, -1.0])
         >>> difference.mean(), difference.var()
@@ -217,7 +217,7 @@ class NormalMixture(JointMixture):
 
         >>> import numpy as np
         >>> from sklearn.mixture import GaussianMixture
-        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> from skmdn import NormalMixture
         >>> x = np.linspace(-3, 3, 200)
         >>> joint = GaussianMixture(2, random_state=0).fit(np.column_stack([x, np.abs(x)]))
         >>> y_given_x = NormalMixture.from_sklearn(joint).condition(0, [-2.0, 2.0])
@@ -243,7 +243,7 @@ class NormalMixture(JointMixture):
 
         Examples
         --------
-        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> from skmdn import NormalMixture
         >>> row = NormalMixture([[0.5, 0.5]], [[-1.0, 1.0]], [[1.0, 1.0]])[0].to_scipy()
         >>> float(row.expect(lambda y: y**2))
         2.0
@@ -265,7 +265,7 @@ class NormalMixture(JointMixture):
 
         Examples
         --------
-        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> from skmdn import NormalMixture
         >>> NormalMixture([[0.5, 0.5]], [[-1.0, 1.0]], [[1.0, 1.0]]).to_torch().mean
         tensor([0.], dtype=torch.float64)
         """

@@ -7,13 +7,15 @@ no closed form in general; each function says what it does instead, and how exac
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln, hyp1f1
 
 from skmdn.distribution.scale import LOG_2PI, Array, Diagonal, Scale, Triangular, precisions
+
+Rows: TypeAlias = npt.NDArray[np.bool_]
 
 STRETCH = 3.0  # how far beyond the fixed point a bold step goes; the cheapest of 1, 2, 3, 4, 6
 MAX_STEPS = 500
@@ -127,8 +129,8 @@ def modes(weights: Array, means: Array, scale: Scale) -> tuple[Array, Array, Arr
 def _step(density: _Density, y: Array) -> tuple[Array, Array]:
     """The next points, and how far they are in local standard deviations (0 once at rest).
 
-    Newton's step, or twice the fixed point's where the log-density is not concave, is taken if it
-    is short and climbs; the fixed point's own step, which cannot fail to climb, otherwise.
+    Newton's step, or a stretched fixed-point step where the log-density is not concave, is taken
+    if it is short and climbs; otherwise the fixed point's own, which cannot fail to climb.
     """
     hill = density.at(y)
     metric, _ = _cholesky(hill.precision)
@@ -146,7 +148,7 @@ def _step(density: _Density, y: Array) -> tuple[Array, Array]:
     return new, np.where((new == y).all(axis=-1), 0.0, length)
 
 
-def _escape(hill: _Hill, metric: Array, where: Array) -> tuple[Array, Array]:
+def _escape(hill: _Hill, metric: Array, where: Rows) -> tuple[Array, Array]:
     """A small step along the most convex direction at a saddle; none at a flat maximum."""
     lower = metric[where]
     whitened = np.linalg.solve(lower, hill.curvature[where])
@@ -157,7 +159,7 @@ def _escape(hill: _Hill, metric: Array, where: Array) -> tuple[Array, Array]:
     return length[:, None] * direction, length
 
 
-def _cholesky(matrix: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
+def _cholesky(matrix: Array) -> tuple[Array, Rows]:
     """Lower factors of symmetric (..., D, D), and where they exist; loops over D, never raises."""
     lower = np.zeros_like(matrix)
     positive = np.ones(matrix.shape[:-2], dtype=bool)

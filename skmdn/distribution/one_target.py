@@ -50,7 +50,7 @@ class OneTargetMixture(MixtureDensity):
 
         Examples
         --------
-        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> from skmdn import NormalMixture
         >>> NormalMixture([[0.5, 0.5]], [[-1.0, 1.0]], [[1.0, 1.0]]).cdf([0.0, 1.0])
         array([0.5      , 0.7386249])
         """
@@ -89,7 +89,7 @@ class OneTargetMixture(MixtureDensity):
 
         Examples
         --------
-        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> from skmdn import NormalMixture
         >>> mixture = NormalMixture([[1.0], [1.0]], [[0.0], [5.0]], [[1.0], [4.0]])
         >>> mixture.ppf([[0.5], [0.975]])
         array([[0.        , 5.        ],
@@ -120,7 +120,7 @@ class OneTargetMixture(MixtureDensity):
 
         Examples
         --------
-        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> from skmdn import NormalMixture
         >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).interval(0.95)
         (array([-1.95996398]), array([1.95996398]))
         """
@@ -143,7 +143,7 @@ class OneTargetMixture(MixtureDensity):
 
         Examples
         --------
-        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> from skmdn import NormalMixture
         >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).probability_between(8.0, np.inf)
         array([6.22096057e-16])
         """
@@ -168,7 +168,7 @@ class OneTargetMixture(MixtureDensity):
 
         Examples
         --------
-        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> from skmdn import NormalMixture
         >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).expected_shortfall(0.05)
         array([-2.06271281])
         """
@@ -190,7 +190,7 @@ class OneTargetMixture(MixtureDensity):
 
         Examples
         --------
-        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> from skmdn import NormalMixture
         >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).expected_improvement(0.0)
         array([0.39894228])
         """
@@ -217,7 +217,7 @@ class OneTargetMixture(MixtureDensity):
 
         Examples
         --------
-        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> from skmdn import NormalMixture
         >>> mixture = NormalMixture([[0.5, 0.5]], [[-5.0, 5.0]], [[1.0, 1.0]])
         >>> mixture.region(0.9).intervals
         array([[[-6.64485363, -3.35514637],
@@ -242,7 +242,7 @@ class OneTargetMixture(MixtureDensity):
 
         Examples
         --------
-        >>> from skmdn.distribution.mixture import NormalMixture
+        >>> from skmdn import NormalMixture
         >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).crps(0.0)
         array([0.23369498])
         """

@@ -120,18 +120,22 @@ class Triangular:
 
     def whiten(self, residual: Array) -> Array:
         """L^-1 residual, for residuals of shape (..., D): forward substitution."""
-        z: Array = np.empty(np.broadcast_shapes(residual.shape, self.lower.shape[:-1]))
-        for d in range(z.shape[-1]):
-            known = (self.lower[..., d, :d] * z[..., :d]).sum(axis=-1)
-            z[..., d] = (residual[..., d] - known) / self.lower[..., d, d]
-        return z
+        z = _targets_first(residual, self.lower)
+        for d in range(len(z)):
+            z[d] = residual[..., d]
+            for e in range(d):
+                z[d] -= self.lower[..., d, e] * z[e]
+            z[d] /= self.lower[..., d, d]
+        return np.moveaxis(z, 0, -1)
 
     def colour(self, z: Array) -> Array:
         """L z, for standard normal z of shape (..., D)."""
-        y: Array = np.empty(np.broadcast_shapes(z.shape, self.lower.shape[:-1]))
-        for d in range(y.shape[-1]):
-            y[..., d] = (self.lower[..., d, : d + 1] * z[..., : d + 1]).sum(axis=-1)
-        return y
+        y = _targets_first(z, self.lower)
+        for d in range(len(y)):
+            y[d] = self.lower[..., d, 0] * z[..., 0]
+            for e in range(1, d + 1):
+                y[d] += self.lower[..., d, e] * z[..., e]
+        return np.moveaxis(y, 0, -1)
 
     def scaled(self, factor: Any) -> Triangular:
         """The scale of c y for c > 0, broadcast against the leading axes."""
@@ -200,6 +204,12 @@ def from_covariances(covariances: Array) -> Scale:
             raise np.linalg.LinAlgError("Matrix is not positive definite")
         return Diagonal(np.sqrt(variances))
     return Triangular(np.asarray(np.linalg.cholesky(covariances), dtype=np.float64))
+
+
+def _targets_first(vectors: Array, lower: Array) -> Array:
+    """An array for L times vectors, (D, ...): arithmetic along its rows is contiguous."""
+    leading = np.broadcast_shapes(vectors.shape, lower.shape[:-1])[:-1]
+    return np.empty((lower.shape[-1], *leading))
 
 
 def _row_norms(root: Array) -> Array:

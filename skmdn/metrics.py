@@ -1,0 +1,445 @@
+"""Scores of predicted mixtures, in the manner of `sklearn.metrics`.
+
+Each score is a function ``(y_true, mixture, *, sample_weight=None, aggregate=True)`` that returns
+the weighted mean over rows, a float; ``aggregate=False`` returns the rows' own values (n,). Scores
+of one target are taken on each target's marginal where there are several: their rows' values are
+(n, D), and the mean runs over targets too. Losses are smaller where the prediction is better.
+
+What does not fit the mixture raises a `ValueError` that names the argument.
+``SCORERS`` holds the same scores, larger is better, for ``GridSearchCV(scoring=...)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics._scorer import _BaseScorer
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import _check_sample_weight, assert_all_finite
+
+from skmdn.distribution.batch import as_floats, check_probability
+from skmdn.distribution.density import RandomState
+from skmdn.distribution.mixture import NormalMixture
+from skmdn.distribution.scale import Array
+
+
+def negative_log_likelihood(
+    y_true: npt.ArrayLike,
+    mixture: NormalMixture,
+    *,
+    sample_weight: npt.ArrayLike | None = None,
+    aggregate: bool = True,
+) -> float | Array:
+    """Minus the joint log-density of the targets.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n,) or (n, D)
+        What happened.
+    mixture : NormalMixture
+        What was predicted, one mixture a row.
+    sample_weight : array-like of shape (n,), default=None
+        Non-negative weights of the rows.
+    aggregate : bool, default=True
+        Whether to average over the rows.
+
+    Returns
+    -------
+    float or ndarray of shape (n,)
+        In nats.
+
+    Examples
+    --------
+    >>> from skmdn import NormalMixture, metrics
+    >>> mixture = NormalMixture([[1.0], [1.0]], [[0.0], [0.0]], [[1.0], [1.0]])
+    >>> metrics.negative_log_likelihood([0.0, 1.0], mixture, aggregate=False)
+    array([0.91893853, 1.41893853])
+    """
+    y = _check_target(y_true, mixture)
+    return _average(-mixture.logpdf(y), sample_weight, aggregate)
+
+
+def crps(
+    y_true: npt.ArrayLike,
+    mixture: NormalMixture,
+    *,
+    sample_weight: npt.ArrayLike | None = None,
+    aggregate: bool = True,
+) -> float | Array:
+    """Continuous ranked probability score, exact, in units of y (Gneiting & Raftery 2007).
+
+    Parameters and returned values are those of `negative_log_likelihood`, with the rows' values
+    (n, D) for several targets.
+
+    Examples
+    --------
+    >>> from skmdn import NormalMixture, metrics
+    >>> metrics.crps([0.0], NormalMixture([[1.0]], [[0.0]], [[1.0]]))
+    0.23369497...
+    """
+    return _average(_per_target(NormalMixture.crps, y_true, mixture), sample_weight, aggregate)
+
+
+def energy_score(
+    y_true: npt.ArrayLike,
+    mixture: NormalMixture,
+    *,
+    sample_weight: npt.ArrayLike | None = None,
+    aggregate: bool = True,
+    n_samples: int | None = None,
+    random_state: RandomState = None,
+) -> float | Array:
+    """Energy score of all targets together, in units of y; the CRPS for one target.
+
+    Exact, and so deterministic, unless ``n_samples`` asks for draws: see
+    `NormalMixture.energy_score`. The other parameters are those of `negative_log_likelihood`.
+
+    Examples
+    --------
+    >>> from skmdn import NormalMixture, metrics
+    >>> mixture = NormalMixture([[1.0]], [[[0.0, 0.0]]], [[[[1.0, 0.0], [0.0, 1.0]]]])
+    >>> metrics.energy_score([[3.0, 4.0]], mixture)
+    4.21484271...
+    """
+    y = _check_target(y_true, mixture)
+    scores = mixture.energy_score(y, n_samples=n_samples, random_state=random_state)
+    return _average(np.asarray(scores), sample_weight, aggregate)
+
+
+def interval_score(
+    y_true: npt.ArrayLike,
+    mixture: NormalMixture,
+    *,
+    coverage: float = 0.9,
+    sample_weight: npt.ArrayLike | None = None,
+    aggregate: bool = True,
+) -> float | Array:
+    """Winkler's score of the central interval: its width, and 2/(1 - coverage) times any miss.
+
+    In units of y (Winkler 1972, JASA 67:187; Gneiting & Raftery 2007, JASA 102:359). Parameters
+    are those of `negative_log_likelihood` and ``coverage``, strictly between 0 and 1.
+
+    Examples
+    --------
+    >>> from skmdn import NormalMixture, metrics
+    >>> metrics.interval_score([0.0], NormalMixture([[1.0]], [[0.0]], [[1.0]]), coverage=0.9)
+    3.28970725...
+    """
+
+    def score(part: NormalMixture, y: Array) -> Array:
+        lower, upper = part.interval(coverage)
+        miss = np.maximum(lower - y, 0) + np.maximum(y - upper, 0)
+        return upper - lower + 2 / (1 - coverage) * miss
+
+    return _average(_per_target(score, y_true, mixture), sample_weight, aggregate)
+
+
+def pinball_loss(
+    y_true: npt.ArrayLike,
+    mixture: NormalMixture,
+    *,
+    quantile: float = 0.5,
+    sample_weight: npt.ArrayLike | None = None,
+    aggregate: bool = True,
+) -> float | Array:
+    """Pinball (quantile) loss of one predicted quantile, in units of y.
+
+    Half the absolute error of the median at the default. Parameters are those of
+    `negative_log_likelihood` and ``quantile``, strictly between 0 and 1.
+
+    Examples
+    --------
+    >>> from skmdn import NormalMixture, metrics
+    >>> metrics.pinball_loss([3.0], NormalMixture([[1.0]], [[0.0]], [[1.0]]), quantile=0.5)
+    1.5
+    """
+
+    def loss(part: NormalMixture, y: Array) -> Array:
+        excess = y - part.ppf(quantile)
+        return np.maximum(quantile * excess, (quantile - 1) * excess)
+
+    return _average(_per_target(loss, y_true, mixture), sample_weight, aggregate)
+
+
+def pit_values(y_true: npt.ArrayLike, mixture: NormalMixture) -> Array:
+    """Probability integral transforms, cdf(y): uniform on (0, 1) where predictions are right.
+
+    Takes ``y_true`` (n,) or (n, D) and a mixture; returns an array of y's shape.
+
+    Examples
+    --------
+    >>> from skmdn import NormalMixture, metrics
+    >>> metrics.pit_values([0.0], NormalMixture([[1.0]], [[0.0]], [[1.0]]))
+    array([0.5])
+    """
+    return _per_target(NormalMixture.cdf, y_true, mixture)
+
+
+def interval_coverage(
+    y_true: npt.ArrayLike,
+    mixture: NormalMixture,
+    *,
+    coverage: float = 0.9,
+    sample_weight: npt.ArrayLike | None = None,
+    aggregate: bool = True,
+) -> float | Array:
+    """Share of rows inside their central interval: about ``coverage`` where predictions are right.
+
+    Parameters are those of `negative_log_likelihood` and ``coverage``, strictly between 0 and 1;
+    rows' values are 1 inside and 0 outside.
+
+    Examples
+    --------
+    >>> from skmdn import NormalMixture, metrics
+    >>> mixture = NormalMixture([[1.0]] * 4, [[0.0]] * 4, [[1.0]] * 4)
+    >>> metrics.interval_coverage([-1.0, 0.0, 1.0, 2.0], mixture, coverage=0.9)
+    0.75
+    """
+    tail = (1 - float(check_probability("coverage", coverage))) / 2
+
+    def inside(part: NormalMixture, y: Array) -> Array:  # without a root: ask both tails
+        return ((part.cdf(y) >= tail) & (part.sf(y) >= tail)).astype(np.float64)
+
+    return _average(_per_target(inside, y_true, mixture), sample_weight, aggregate)
+
+
+def region_coverage(
+    y_true: npt.ArrayLike,
+    mixture: NormalMixture,
+    *,
+    coverage: float = 0.9,
+    sample_weight: npt.ArrayLike | None = None,
+    aggregate: bool = True,
+    n_samples: int = 10_000,
+    random_state: RandomState = None,
+) -> float | Array:
+    """Share of rows inside their joint highest-density region; see `NormalMixture.in_region`.
+
+    Parameters are those of `negative_log_likelihood` and `NormalMixture.region_level`; rows'
+    values are 1 inside and 0 outside, (n,) for any number of targets.
+
+    Examples
+    --------
+    >>> from skmdn import NormalMixture, metrics
+    >>> mixture = NormalMixture([[0.5, 0.5]] * 2, [[-5.0, 5.0]] * 2, [[1.0, 1.0]] * 2)
+    >>> metrics.region_coverage([0.0, 5.0], mixture)  # 0 lies between the two intervals
+    0.5
+    """
+    y = _check_target(y_true, mixture)
+    inside = mixture.in_region(y, coverage, n_samples=n_samples, random_state=random_state)
+    return _average(inside.astype(np.float64), sample_weight, aggregate)
+
+
+def calibration_error(
+    y_true: npt.ArrayLike, mixture: NormalMixture, *, sample_weight: npt.ArrayLike | None = None
+) -> float:
+    """Area between the calibration curve and the diagonal.
+
+    The curve of Kuleshov, Fenner & Ermon (2018, ICML) plots the share F(p) of rows below their
+    predicted p-quantile against p. The area, the integral of |F(p) - p| over (0, 1), is taken
+    exactly, without bins: 0 is perfect, 1/2 the worst. With n perfect predictions it is about
+    0.4 / sqrt(n). For several targets, the mean over their marginals.
+
+    Parameters are those of `negative_log_likelihood`; returns a float.
+
+    Examples
+    --------
+    >>> from skmdn import NormalMixture, metrics
+    >>> metrics.calibration_error([0.0], NormalMixture([[1.0]], [[0.0]], [[1.0]]))
+    0.25
+    """
+    pit = pit_values(y_true, mixture).reshape(len(mixture), -1)
+    weights = _check_weights(sample_weight, pit)
+    return float(np.mean([_area_off_diagonal(column, weights) for column in pit.T]))
+
+
+def _area_off_diagonal(pit: Array, weights: Array) -> float:
+    """The integral of |F(p) - p|, for the step function F that jumps at the values by weights."""
+    order = pit.argsort()
+    edges = np.concatenate([[0.0], pit[order], [1.0]])
+    height = np.concatenate([[0.0], np.cumsum(weights[order]) / weights.sum()])
+    above, below = edges[1:] - height, edges[:-1] - height
+    return float((above * np.abs(above) - below * np.abs(below)).sum() / 2)
+
+
+def sharpness(
+    y_true: npt.ArrayLike,
+    mixture: NormalMixture,
+    *,
+    coverage: float = 0.9,
+    sample_weight: npt.ArrayLike | None = None,
+    aggregate: bool = True,
+) -> float | Array:
+    """Width of the central interval, in units of y (Gneiting et al. 2007, JRSS B 69:243).
+
+    A property of the predictions alone: ``y_true`` is there to keep one signature, and checked.
+    The parameters are those of `interval_score`.
+
+    Examples
+    --------
+    >>> from skmdn import NormalMixture, metrics
+    >>> metrics.sharpness([0.0], NormalMixture([[1.0]], [[0.0]], [[1.0]]), coverage=0.9)
+    3.28970725...
+    """
+
+    def width(part: NormalMixture, _: Array) -> Array:
+        lower, upper = part.interval(coverage)
+        return upper - lower
+
+    return _average(_per_target(width, y_true, mixture), sample_weight, aggregate)
+
+
+class VarianceDecomposition(NamedTuple):
+    """Parts of the predictive variance, (n,) or (n, D) each, in squared units of y."""
+
+    within_components: Array
+    between_components: Array
+    between_members: Array
+
+
+def variance_decomposition(mixture: NormalMixture, n_members: int = 1) -> VarianceDecomposition:
+    """Split `NormalMixture.var` by the law of total variance; the parts sum to it.
+
+    Parameters
+    ----------
+    mixture : NormalMixture
+    n_members : int, default=1
+        Equally weighted members of the ensemble, whose components follow one another: those of
+        the first come first.
+
+    Returns
+    -------
+    VarianceDecomposition
+        A tuple of ``within_components``, the noise they admit, ``between_components`` of a
+        member, and ``between_members``, their disagreement, which more data would settle; (n,)
+        or (n, D) each, in squared units of y.
+
+    Examples
+    --------
+    >>> from skmdn import NormalMixture, metrics
+    >>> mixture = NormalMixture([[0.5, 0.5]], [[-1.0, 3.0]], [[0.5, 1.5]])
+    >>> metrics.variance_decomposition(mixture, n_members=2)
+    VarianceDecomposition(within_components=array([1.]), between_components=array([0.]),
+                          between_members=array([4.]))
+    """
+    if n_members < 1 or mixture.n_components % n_members:
+        raise ValueError(
+            f"n_members must divide the {mixture.n_components} components; got {n_members}"
+        )
+    n, n_components = mixture.weights.shape
+    shape = (n, n_members, n_components // n_members, mixture.n_targets)
+    offsets = mixture.means - mixture.mean()[:, None]
+    offsets, noise = offsets.reshape(shape), mixture.component_var().reshape(shape)
+    weights = mixture.weights.reshape(*shape[:3], 1)
+    member_weights = weights.sum(axis=2, keepdims=True)
+    centres = (weights * offsets).sum(axis=2, keepdims=True) / member_weights
+    parts = (
+        weights * noise,
+        weights * np.square(offsets - centres),
+        member_weights * np.square(centres),
+    )
+    totals = (part.sum(axis=(1, 2)).reshape(mixture.mean().shape) for part in parts)
+    return VarianceDecomposition(*totals)
+
+
+class MixtureScorer(_BaseScorer):
+    """A scorer ``(estimator, X, y, sample_weight=None)`` that asks for `predict_mixture`.
+
+    A search or a pipeline that ends in such an estimator will do; scikit-learn's own scorers know
+    of `predict` and `predict_proba` only. Built by `make_mixture_scorer`.
+    """
+
+    def _score(
+        self, method_caller: Any, estimator: Any, X: Any, y_true: Any, **kwargs: Any
+    ) -> float:
+        mixture = _predict_mixture(estimator, X)
+        return self._sign * float(self._score_func(y_true, mixture, **{**self._kwargs, **kwargs}))
+
+    def __repr__(self) -> str:
+        arguments = [self._score_func.__name__, f"greater_is_better={self._sign > 0}"]
+        arguments += [f"{name}={value!r}" for name, value in self._kwargs.items()]
+        return f"make_mixture_scorer({', '.join(arguments)})"
+
+
+def make_mixture_scorer(
+    score_func: Callable[..., Any], *, greater_is_better: bool = False, **kwargs: Any
+) -> MixtureScorer:
+    """Make a scorer, for ``GridSearchCV(scoring=...)`` say, of a score of ``(y_true, mixture)``.
+
+    Parameters
+    ----------
+    score_func : callable
+        Such as `crps`; it may take ``sample_weight``.
+    greater_is_better : bool, default=False
+        A loss, the default, changes its sign.
+    **kwargs
+        Further arguments of the score, such as ``coverage=0.5``.
+
+    Examples
+    --------
+    >>> from skmdn.metrics import interval_score, make_mixture_scorer
+    >>> make_mixture_scorer(interval_score, coverage=0.5)
+    make_mixture_scorer(interval_score, greater_is_better=False, coverage=0.5)
+    """
+    return MixtureScorer(score_func, 1 if greater_is_better else -1, kwargs)
+
+
+SCORERS = {
+    "log_likelihood": make_mixture_scorer(negative_log_likelihood),
+    "neg_crps": make_mixture_scorer(crps),
+    "neg_energy_score": make_mixture_scorer(energy_score),
+    "neg_interval_score": make_mixture_scorer(interval_score),
+    "neg_pinball_loss": make_mixture_scorer(pinball_loss),
+    "neg_calibration_error": make_mixture_scorer(calibration_error),
+}
+
+
+def _predict_mixture(estimator: Any, X: Any) -> NormalMixture:
+    if isinstance(estimator, BaseSearchCV):
+        return _predict_mixture(estimator.best_estimator_, X)
+    if isinstance(estimator, Pipeline):
+        X = estimator[:-1].transform(X) if len(estimator) > 1 else X
+        return _predict_mixture(estimator[-1], X)
+    if not hasattr(estimator, "predict_mixture"):
+        raise TypeError(f"estimator must have predict_mixture; got {type(estimator).__name__}")
+    return estimator.predict_mixture(X)
+
+
+def _check_target(y_true: npt.ArrayLike, mixture: NormalMixture) -> Array:
+    y = as_floats("y_true", y_true)
+    expected = (len(mixture), *mixture.means.shape[2:])
+    if y.shape != expected:
+        raise ValueError(f"y_true must have the mixture's shape {expected}; got {y.shape}")
+    assert_all_finite(y, input_name="y_true")
+    return y
+
+
+def _per_target(
+    question: Callable[[NormalMixture, Array], Array],
+    y_true: npt.ArrayLike,
+    mixture: NormalMixture,
+) -> Array:
+    """Ask a mixture of a 1-D y, or each marginal: (n,) or (n, D)."""
+    y = _check_target(y_true, mixture)
+    if y.ndim == 1:
+        return question(mixture, y)
+    columns = [question(mixture.marginal(d), y[:, d]) for d in range(y.shape[1])]
+    return np.stack(columns, axis=1)
+
+
+def _average(scores: Array, sample_weight: npt.ArrayLike | None, aggregate: bool) -> float | Array:
+    if not aggregate:
+        return scores
+    weights = _check_weights(sample_weight, scores)
+    return float(np.mean(np.average(scores, axis=0, weights=weights)))
+
+
+def _check_weights(sample_weight: npt.ArrayLike | None, rows: Array) -> Array:
+    weights = _check_sample_weight(sample_weight, rows, dtype=np.float64)
+    if (weights < 0).any() or not weights.any():
+        raise ValueError("sample_weight must be non-negative and not all zero")
+    return np.asarray(weights)

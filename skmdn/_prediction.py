@@ -204,19 +204,22 @@ class MixturePredictions:
         axis = 0 if n_samples is None else 1
         return self._answers(X, lambda m: m.sample(n_samples, random_state=rng), axis=axis)
 
-    def score_samples(self, X, y):
+    def score_samples(self, X, y=None):
         """Return the conditional log-density of each row.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+            None asks for the expected log-density of a y yet to come, minus the entropy.
 
         Returns
         -------
         ndarray of shape (n_samples,)
             log p(y|x), in nats.
         """
+        if y is None:
+            return -self._answers(X, lambda mixture: mixture.entropy(random_state=0))
         X = self._check_rows(X)
         y = self._check_targets(X, y)
         return np.concatenate([m.logpdf(y[block]) for block, m in self._mixture_blocks(X)])

@@ -21,7 +21,7 @@ from skmdn.learning.initialization import starting_point
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import ACTIVATIONS, Architecture, MixtureNetwork
 from skmdn.learning.noise import NOISE_MODELS
-from skmdn.learning.objective import MixtureObjective
+from skmdn.learning.objective import MixtureObjective, held_out_starts
 from skmdn.learning.rows import blocks, canonical_rows, dense
 from skmdn.learning.training import AveragedAdamW, TrainingOptions, one_pass, train
 
@@ -195,6 +195,9 @@ default="diagonal"
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.target_tags.multi_output = True
+        # "Poor" means below 0.5 on scikit-learn's check data, which is meant for R^2. `score` is a
+        # log-likelihood, and there even the true model's is negative (noise of sd 0.44).
+        tags.regressor_tags.poor_score = True
         return tags
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -430,6 +433,48 @@ default="diagonal"
             self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False
         )
 
+    def oof_mixture(self, X):
+        """Return the distribution of each training row by the networks that held it out.
+
+        Out-of-fold densities are honest: they can be scored, and prediction sets calibrated on
+        them, without a second data set.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The rows `fit` was given, in the same order.
+
+        Returns
+        -------
+        NormalMixture
+            Networks that trained on a row have weight zero in its mixture.
+
+        Raises
+        ------
+        ValueError
+            If X has another number of rows, or some row was held out by no network: that takes
+            ``early_stopping`` and ``n_estimators * validation_fraction`` of at least 1.
+        """
+        X = self._check_rows(X)
+        holders = self._holders(X.shape[0])
+        raw = self._raw(X)
+        return self._mixtures_from(raw, self._member_factor, holders)
+
+    def _holders(self, n_rows):
+        """Return which networks never saw each training row, (n, E)."""
+        positions, n_distinct, n_held_out = getattr(self, "_held_out", ([], 1, 0))
+        if n_rows != len(positions):
+            raise ValueError(f"X has {n_rows} rows, but fit was given {len(positions)}")
+        offsets = held_out_starts(n_distinct, self.n_estimators)
+        distance = (positions[:, None] - offsets) % n_distinct
+        holders = (distance < n_held_out) | (positions < 0)[:, None]
+        if not holders.any(axis=1).all():
+            raise ValueError(
+                "every row must be held out by some network: that takes early_stopping=True and "
+                "n_estimators * validation_fraction of at least 1"
+            )
+        return holders
+
     def _row_numbers(self):
         return self.n_estimators * self.n_components * self.n_outputs_**2
 
@@ -450,8 +495,8 @@ default="diagonal"
     def _mixtures(self, X):
         return self._mixtures_from(self._raw(X), self._factor)
 
-    def _mixtures_from(self, raw, variance_factor):
-        """Return the members' mixtures pooled, in the units of y."""
+    def _mixtures_from(self, raw, variance_factor, members=None):
+        """Return the members' mixtures pooled, in the units of y; of ``members`` (n, E) alone."""
         found = self._loss.parameters(self._loss.tempered(raw.double(), variance_factor))
 
         def pooled(tensor):
@@ -462,8 +507,13 @@ default="diagonal"
             scale = Diagonal(pooled(found.sds) * self._y_scale)
         else:
             scale = Triangular(pooled(found.factor.transpose(1, 2)) * self._y_scale[:, None])
+        weights = pooled(found.weights) / self.n_estimators
+        if members is not None:
+            weights *= np.repeat(
+                members / members.mean(axis=1, keepdims=True), self.n_components, 1
+            )
         return NormalMixture._from_scale(
-            pooled(found.weights) / self.n_estimators,
+            weights,
             pooled(found.means) * self._y_scale + self._y_mean,
             scale,
             self._y_ndim == 1,

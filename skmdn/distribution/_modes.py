@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from ._roots import Array, Components, find_root
+from ._roots import Array, Components, blocks, find_root
 
 Rows = NDArray[np.intp]
 _LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
@@ -34,7 +34,10 @@ def find_modes(weights: Array, means: Array, scales: Array) -> tuple[Rows, Array
     rows, left, right = _first_intervals(means, scales)
     found: list[tuple[Rows, Array, Array]] = []
     while rows.size:
-        settled, holds_mode = _settle(left, right, *columns(components, rows))
+        settled, holds_mode = np.empty((2, rows.size), bool)
+        for some in blocks(rows.size, weights.shape[1]):
+            here = columns(components, rows[some])
+            settled[some], holds_mode[some] = _settle(left[some], right[some], *here)
         found.append((rows[holds_mode], left[holds_mode], right[holds_mode]))
         open_ = np.flatnonzero(~settled)
         rows, left, right = rows[open_], left[open_], right[open_]

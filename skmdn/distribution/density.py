@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp, softmax
-from sklearn.utils import gen_batches
 
 from skmdn.distribution import univariate
 from skmdn.distribution.batch import MixtureBatch, check_count
@@ -60,7 +60,8 @@ class MixtureDensity(MixtureBatch):
 
     def _blocks(self, numbers_per_row: int) -> Iterator[slice]:
         """Slices over the rows whose temporaries stay small."""
-        return gen_batches(len(self), max(1, BLOCK // max(1, numbers_per_row)))
+        size = max(1, BLOCK // max(1, numbers_per_row))
+        return (slice(start, start + size) for start in range(0, len(self), size))
 
     def _line(self) -> tuple[Array, Array, Array]:
         """Weights, means and standard deviations, (n, K) each, of mixtures of one target."""
@@ -92,7 +93,7 @@ class MixtureDensity(MixtureBatch):
         if self.n_targets == 1:
             return univariate.logpdf(points[..., 0], *mixture._line())
         logpdf = np.empty(points.shape[:-1])
-        for rows in mixture._blocks(points[..., 0, 0].size * self.n_components * self.n_targets):
+        for rows in mixture._blocks(n_leading(points) * self.n_components * self.n_targets):
             joint = mixture[rows]._joint_logpdf(points[..., rows, :])
             logpdf[..., rows] = logsumexp(joint, axis=-1)
         return logpdf
@@ -120,7 +121,16 @@ class MixtureDensity(MixtureBatch):
         array([[0.11920292, 0.88079708]])
         """
         mixture, points = self._meet(y)
-        return np.asarray(softmax(mixture._joint_logpdf(points), axis=-1))
+        return mixture._posterior(mixture._component_logpdf(points))
+
+    def _posterior(self, component_logpdf: Array) -> Array:
+        """Weights after seeing values with these densities (..., n, K).
+
+        The densities are compared before the weights join them: far out, where they are huge and
+        nearly equal, the weights would drown in their rounding.
+        """
+        relative = component_logpdf - component_logpdf.max(axis=-1, keepdims=True)
+        return np.asarray(softmax(self._log_weights() + relative, axis=-1))
 
     # --- moments -----------------------------------------------------------------------------
 
@@ -232,6 +242,11 @@ class MixtureDensity(MixtureBatch):
         chosen = (np.arange(n), component)
         z = rng.standard_normal((m, n, self.n_targets))
         return self._means[chosen] + self._scale[chosen].colour(z)
+
+
+def n_leading(points: Array) -> int:
+    """How many sets of points (..., n, D) there are."""
+    return math.prod(points.shape[:-2])
 
 
 def generator(random_state: RandomState) -> np.random.Generator:

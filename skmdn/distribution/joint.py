@@ -14,7 +14,7 @@ from scipy.special import entr, softmax
 
 from skmdn.distribution import multivariate, univariate
 from skmdn.distribution.batch import check_count, check_probability
-from skmdn.distribution.density import RandomState, generator
+from skmdn.distribution.density import RandomState, generator, n_leading
 from skmdn.distribution.one_target import OneTargetMixture
 from skmdn.distribution.scale import LOG_2PI, Array
 
@@ -220,13 +220,15 @@ class JointMixture(OneTargetMixture):
         if self.n_targets == 1:
             score = self.crps(y)
         elif n_samples is None:
-            for rows in mixture._blocks(points[..., 0, :].size * self.n_components * PAIRS):
+            for rows in mixture._blocks(
+                n_leading(points) * self.n_targets * self.n_components * PAIRS
+            ):
                 part = mixture[rows]
                 parameters = part._weights, part._means, part._scale
                 score[..., rows] = multivariate.energy_score(points[..., rows, :], *parameters)
         else:
             m, rng = check_count("n_samples", n_samples), generator(random_state)
-            for rows in mixture._blocks(points[..., 0, :].size * m):
+            for rows in mixture._blocks(n_leading(points) * self.n_targets * m):
                 drawn = mixture[rows]._drawn_energy_score(points[..., rows, :], m, rng)
                 score[..., rows], error[..., rows] = drawn
         return (score, error) if return_error else score

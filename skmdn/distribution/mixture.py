@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import softmax
 
 from skmdn.distribution import bridges
 from skmdn.distribution.batch import as_floats, broadcast
@@ -137,7 +136,7 @@ class NormalMixture(JointMixture):
         mixture = self._repeated(len(points))
         residual = points[:, None, :] - mixture._means[..., known]
         logpdf, shift, scale = mixture._scale.condition(known, rest, residual)
-        weights = softmax(mixture._log_weights() + logpdf, axis=1)
+        weights = mixture._posterior(logpdf)
         return self._from_scale(weights, mixture._means[..., rest] + shift, scale, False)
 
     def affine(self, A: npt.ArrayLike, b: npt.ArrayLike = 0.0) -> Self:

@@ -115,14 +115,14 @@ def modes(weights: Array, means: Array, scale: Scale) -> tuple[Array, Array, Arr
     y = means.copy()
     moving: Any = np.ones(y.shape[:2], dtype=bool)
     for _ in range(MAX_STEPS):
+        if not moving.any():
+            break
         rows = np.flatnonzero(moving.any(axis=1))
         starts = np.argsort(~moving[rows], axis=1)[:, : moving.sum(axis=1).max()]
         where = (rows[:, None], starts)
         part = density[rows] if len(rows) < len(y) else density
         y[where], length = _step(part, y[where])
         moving[where] = length > STEP_TOLERANCE
-        if not moving.any():
-            break
     return _distinct(y, density.at(y))
 
 

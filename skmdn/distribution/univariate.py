@@ -23,7 +23,7 @@ _LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
 _SQRT_2PI = np.sqrt(2 * np.pi)
 
 
-def _pointwise(kernel: Callable[..., Array]) -> Callable[..., Array]:
+def _pointwise(kernel: Callable[..., Array], size: int = BLOCK) -> Callable[..., Array]:
     """Run ``kernel`` on blocks: points ``(L, B)``, components ``(K, 1, B)``; result ``(L, B)``."""
 
     @functools.wraps(kernel)
@@ -35,11 +35,11 @@ def _pointwise(kernel: Callable[..., Array]) -> Callable[..., Array]:
         points = [np.broadcast_to(point, shape).reshape(lead, n) for point in points]
         result = np.empty((lead, n))
         with np.errstate(all="ignore"):  # log 0 of empty components, underflow far away
-            for rows in blocks(n, n_components):
+            for rows in blocks(n, n_components, size):
                 components = [
                     np.ascontiguousarray(c[rows].T)[:, None] for c in (weights, means, scales)
                 ]
-                for some in blocks(lead, components[0].size):
+                for some in blocks(lead, components[0].size, size):
                     result[some, rows] = kernel(*(p[some, rows] for p in points), *components)
         return result.reshape(shape)
 
@@ -149,7 +149,7 @@ def isf(q: ArrayLike, weights: Array, means: Array, scales: Array) -> Array:
     return _quantile(np.where(upper, q, 1 - q), np.where(upper, -1.0, 1.0), weights, means, scales)
 
 
-@_pointwise
+@functools.partial(_pointwise, size=4 * BLOCK)
 def _quantile(p: Array, side: Array, weights: Array, means: Array, scales: Array) -> Array:
     n_points = len(p)
     components = without_empty(*(c[:, 0].T for c in (weights, means, scales)))

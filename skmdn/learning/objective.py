@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +13,11 @@ from .network import Architecture, ClosedForm, raw_outputs
 _SCORING_ROWS = 1024
 #: Steps of the search for the factor on the variances: from check to check it climbs by these.
 _FACTOR_STEPS = (1.0, 1.2, 1.0 / 1.2)
+
+
+def held_out_starts(n_rows: int, n_members: int) -> np.ndarray:
+    """Return where on the circle of all rows the rows begin that each member holds out."""
+    return np.arange(n_members) * n_rows // n_members
 
 
 class MixtureObjective:
@@ -47,8 +53,8 @@ class MixtureObjective:
         self.flat, self.gradient = flat, torch.zeros_like(flat)
         self.n_rows, self.n_held_out = len(table), n_held_out
         self.n_train = self.n_rows - n_held_out
-        members = torch.arange(architecture.n_members, device=table.device)
-        self.offsets = (members * self.n_rows // architecture.n_members).unsqueeze(1)
+        starts = held_out_starts(self.n_rows, architecture.n_members)
+        self.offsets = torch.from_numpy(starts).to(table.device).unsqueeze(1)
         self.network = ClosedForm(architecture, flat, self.gradient, batch_size)
         self.batch_size = batch_size
         self.variance_factor = 1.0

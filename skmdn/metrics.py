@@ -19,9 +19,9 @@ import numpy.typing as npt
 from sklearn.metrics._scorer import _BaseScorer
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import _check_sample_weight, assert_all_finite
+from sklearn.utils.validation import assert_all_finite
 
-from skmdn.distribution.batch import as_floats, check_probability
+from skmdn.distribution.batch import as_floats, broadcast, check_coverage, check_probability
 from skmdn.distribution.density import RandomState
 from skmdn.distribution.mixture import NormalMixture
 from skmdn.distribution.scale import Array
@@ -159,7 +159,7 @@ def pinball_loss(
     """
 
     def loss(part: NormalMixture, y: Array) -> Array:
-        excess = y - part.ppf(quantile)
+        excess = y - part.ppf(check_probability("quantile", quantile))
         return np.maximum(quantile * excess, (quantile - 1) * excess)
 
     return _average(_per_target(loss, y_true, mixture), sample_weight, aggregate)
@@ -199,7 +199,7 @@ def interval_coverage(
     >>> metrics.interval_coverage([-1.0, 0.0, 1.0, 2.0], mixture, coverage=0.9)
     0.75
     """
-    tail = (1 - float(check_probability("coverage", coverage))) / 2
+    tail = (1 - check_coverage(coverage)) / 2
 
     def inside(part: NormalMixture, y: Array) -> Array:  # without a root: ask both tails
         return ((part.cdf(y) >= tail) & (part.sf(y) >= tail)).astype(np.float64)
@@ -439,7 +439,8 @@ def _average(scores: Array, sample_weight: npt.ArrayLike | None, aggregate: bool
 
 
 def _check_weights(sample_weight: npt.ArrayLike | None, rows: Array) -> Array:
-    weights = _check_sample_weight(sample_weight, rows, dtype=np.float64)
+    given = 1.0 if sample_weight is None else sample_weight
+    weights = broadcast("sample_weight", given, rows.shape[:1])
     if (weights < 0).any() or not weights.any():
         raise ValueError("sample_weight must be non-negative and not all zero")
-    return np.asarray(weights)
+    return weights

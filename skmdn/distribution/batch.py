@@ -265,6 +265,13 @@ def check_probability(name: str, values: npt.ArrayLike) -> Array:
     return checked
 
 
+def check_coverage(coverage: float) -> float:
+    """One probability strictly between 0 and 1, or one line that says so."""
+    if check_probability("coverage", coverage).ndim:
+        raise ValueError(f"coverage must be one number; got {coverage!r:.60}")
+    return float(coverage)
+
+
 def broadcast(name: str, values: npt.ArrayLike, shape: tuple[int, ...]) -> Array:
     """Finite values of this shape, or one line that names the argument."""
     checked = as_floats(name, values)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.special import entr, softmax
 
 from skmdn.distribution import multivariate, univariate
-from skmdn.distribution.batch import check_count, check_probability
+from skmdn.distribution.batch import check_count, check_coverage
 from skmdn.distribution.density import RandomState, generator, n_leading
 from skmdn.distribution.one_target import OneTargetMixture
 from skmdn.distribution.scale import LOG_2PI, Array
@@ -102,7 +102,7 @@ class JointMixture(OneTargetMixture):
         >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).region_level(0.9)
         array([-2.27171026])
         """
-        check_probability("coverage", coverage)
+        check_coverage(coverage)
         if self.n_targets == 1:
             return self.region(coverage).log_level
         check_count("n_samples", n_samples)

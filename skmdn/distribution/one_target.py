@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skmdn.distribution import univariate
-from skmdn.distribution.batch import as_floats, check_probability
+from skmdn.distribution.batch import check_coverage, check_probability
 from skmdn.distribution.density import MixtureDensity
 from skmdn.distribution.scale import Array
 
@@ -54,19 +54,19 @@ class OneTargetMixture(MixtureDensity):
         >>> NormalMixture([[0.5, 0.5]], [[-1.0, 1.0]], [[1.0, 1.0]]).cdf([0.0, 1.0])
         array([0.5      , 0.7386249])
         """
-        return self._ask(univariate.cdf, y)
+        return self._ask(univariate.cdf, y=y)
 
     def logcdf(self, y: npt.ArrayLike) -> Array:
         """log P(Y <= y) of one target, shape (..., n), exact far into the lower tail."""
-        return self._ask(univariate.logcdf, y)
+        return self._ask(univariate.logcdf, y=y)
 
     def sf(self, y: npt.ArrayLike) -> Array:
         """P(Y > y) of one target, shape (..., n), exact far into the upper tail."""
-        return self._ask(univariate.sf, y)
+        return self._ask(univariate.sf, y=y)
 
     def logsf(self, y: npt.ArrayLike) -> Array:
         """log P(Y > y) of one target, shape (..., n), exact far into the upper tail."""
-        return self._ask(univariate.logsf, y)
+        return self._ask(univariate.logsf, y=y)
 
     def ppf(self, q: npt.ArrayLike) -> Array:
         """Quantiles of one target: the y with P(Y <= y) = q.
@@ -103,6 +103,7 @@ class OneTargetMixture(MixtureDensity):
 
     def median(self) -> Array:
         """Median of one target, shape (n,), in units of y."""
+        self._one_target("median")
         return self.ppf(0.5)
 
     def interval(self, coverage: float) -> tuple[Array, Array]:
@@ -124,7 +125,8 @@ class OneTargetMixture(MixtureDensity):
         >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).interval(0.95)
         (array([-1.95996398]), array([1.95996398]))
         """
-        tail = (1 - float(check_probability("coverage", coverage))) / 2
+        self._one_target("interval")
+        tail = (1 - check_coverage(coverage)) / 2
         return self.ppf(tail), self.isf(tail)
 
     # --- decisions, region and score ---------------------------------------------------------
@@ -147,10 +149,10 @@ class OneTargetMixture(MixtureDensity):
         >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).probability_between(8.0, np.inf)
         array([6.22096057e-16])
         """
-        low, high = np.broadcast_arrays(as_floats("a", a), as_floats("b", b))
-        if (low > high).any():
+        probability = self._ask(univariate.probability_between, a=a, b=b)
+        if np.any(np.greater(a, b)):
             raise ValueError(f"a must not exceed b; got a={a!r:.40}, b={b!r:.40}")
-        return self._ask(univariate.probability_between, low, high)
+        return probability
 
     def expected_shortfall(self, level: npt.ArrayLike) -> Array:
         """Mean of the lower tail of one target, E[Y | Y <= ppf(level)].
@@ -194,7 +196,7 @@ class OneTargetMixture(MixtureDensity):
         >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).expected_improvement(0.0)
         array([0.39894228])
         """
-        return self._ask(univariate.expected_improvement, best)
+        return self._ask(univariate.expected_improvement, best=best)
 
     def region(self, coverage: float) -> Region:
         """Highest-density region of one target: the smallest set with this probability.
@@ -223,7 +225,7 @@ class OneTargetMixture(MixtureDensity):
         array([[[-6.64485363, -3.35514637],
                 [ 3.35514637,  6.64485363]]])
         """
-        check_probability("coverage", coverage)
+        check_coverage(coverage)
         return Region(*univariate.region(coverage, *self._one_target("region")))
 
     def crps(self, y: npt.ArrayLike) -> Array:
@@ -246,7 +248,7 @@ class OneTargetMixture(MixtureDensity):
         >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).crps(0.0)
         array([0.23369498])
         """
-        return self._ask(univariate.crps, y)
+        return self._ask(univariate.crps, y=y)
 
     # --- how they are asked ------------------------------------------------------------------
 
@@ -259,11 +261,12 @@ class OneTargetMixture(MixtureDensity):
             )
         return self._line()
 
-    def _ask(self, question: Callable[..., Array], *y: npt.ArrayLike) -> Array:
-        """Ask at points."""
+    def _ask(self, question: Callable[..., Array], **values: npt.ArrayLike) -> Array:
+        """Ask at points, each under the name of its argument."""
         self._one_target(question.__name__)
-        (mixture, points), *others = [self._meet(values) for values in y]
-        return question(points[..., 0], *(p[..., 0] for _, p in others), *mixture._line())
+        points = [self._points(y, name, 1, self._scalar)[..., 0] for name, y in values.items()]
+        mixture = self._repeated(max(y.shape[-1] for y in points))
+        return question(*points, *mixture._line())
 
     def _ask_level(self, question: Callable[..., Array], name: str, level: npt.ArrayLike) -> Array:
         """Ask at probabilities; the answers are values of y."""

@@ -1,0 +1,283 @@
+"""Questions about all targets at once: modes, regions, entropy, energy score."""
+
+from __future__ import annotations
+
+import mpmath
+import numpy as np
+import pytest
+import scoringrules
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import special, stats
+
+from skmdn import NormalMixture
+from skmdn.distribution import multivariate
+from skmdn.distribution.scale import Diagonal
+
+
+def random_mixture(n_targets, *, n=5, n_components=4, seed=0, diagonal=False, apart=2.0):
+    rng = np.random.default_rng(seed)
+    lower = np.tril(rng.normal(size=(n, n_components, n_targets, n_targets)))
+    covariances = lower @ lower.swapaxes(-1, -2) + 0.1 * np.eye(n_targets)
+    covariances = covariances * np.eye(n_targets) if diagonal else covariances
+    means = apart * rng.normal(size=(n, n_components, n_targets))
+    return NormalMixture(rng.dirichlet(np.ones(n_components), n), means, covariances)
+
+
+# --- modes -----------------------------------------------------------------------------------
+
+
+def bent(line, A, b=0.0, n_targets=2):
+    """A joint density whose modes are known: p(y1) times normals, then a linear map."""
+    n, n_components = line.means.shape
+    means = np.zeros((n, n_components, n_targets))
+    means[..., 0] = line.means
+    variances = np.ones((n, n_components, n_targets))
+    variances[..., 0] = line.covariances
+    covariances = variances[..., None] * np.eye(n_targets)
+    return NormalMixture(line.weights, means, covariances).affine(A, b)
+
+
+@pytest.mark.parametrize("n_targets", [2, 3])
+@given(seed=st.integers(0, 2**16))
+def test_modes_move_with_a_linear_map_of_a_known_density(n_targets, seed):
+    rng = np.random.default_rng(seed)
+    n_components = int(rng.integers(1, 7))
+    weights = rng.dirichlet(np.ones(n_components), 3)
+    means = 2 * rng.normal(size=(3, n_components))
+    line = NormalMixture(weights, means, rng.uniform(0.2, 1.5, (3, n_components)) ** 2)
+    A = rng.normal(size=(n_targets, n_targets)) + 2 * np.eye(n_targets)
+    joint = bent(line, A, 5.0, n_targets).modes()
+    known = line.modes()
+    # an ascent may pass by a shallow mode that no component's mean leads to, never add one
+    assert (joint.counts <= known.counts).all()
+    for i in range(3):
+        found = joint.points[i, : joint.counts[i]]
+        upright = np.linalg.solve(A, (found - 5.0).T).T
+        assert_allclose(upright[:, 1:], 0, atol=1e-6)
+        distance = np.abs(upright[:, :1] - known.points[i, : known.counts[i]])
+        assert (distance.min(axis=1) < 1e-6).all()
+        highest = np.nanargmax(known.logpdf[i])
+        assert_allclose(upright[0, 0], known.points[i, highest], atol=1e-6)
+        assert np.isnan(joint.points[i, joint.counts[i] :]).all()
+        assert (np.diff(joint.logpdf[i, : joint.counts[i]]) <= 0).all()
+
+
+@pytest.mark.parametrize("diagonal", [False, True])
+@pytest.mark.parametrize("n_targets", [2, 3, 5])
+def test_modes_are_stationary_and_no_nearby_point_is_higher(n_targets, diagonal):
+    mixture = random_mixture(n_targets, n=40, n_components=6, diagonal=diagonal)
+    modes = mixture.modes()
+    assert_array_equal(mixture.mode(), modes.points[:, 0])
+    found = ~np.isnan(modes.logpdf)
+    assert_array_equal(found.sum(axis=1), modes.counts)
+    for k in range(modes.counts.max()):
+        rows = np.flatnonzero(found[:, k])
+        part, points = mixture[rows], modes.points[rows, k]
+        assert_allclose(part.logpdf(points), modes.logpdf[rows, k], rtol=1e-12)
+        resp = part.responsibilities(points)
+        pull = np.linalg.solve(part.covariances, (part.means - points[:, None])[..., None])[..., 0]
+        gradient = np.einsum("nk,nkd->nd", resp, pull)
+        assert_allclose(gradient, 0, atol=1e-7)
+        for step in 1e-3 * np.random.default_rng(0).normal(size=(20, n_targets)):
+            assert (part.logpdf(points + step) <= modes.logpdf[rows, k] + 1e-12).all()
+
+
+def test_the_mode_is_the_highest_point_not_the_heaviest_component():
+    covariances = [[25 * np.eye(2), 0.01 * np.eye(2)]]
+    mixture = NormalMixture([[0.9, 0.1]], [[[0.0, 0.0], [5.0, 5.0]]], covariances)
+    assert_allclose(mixture.mode(), [[5, 5]], atol=1e-3)
+
+
+def test_two_equal_components_merge_at_two_standard_deviations():
+    for distance, count in ((0.0, 1), (1.9, 1), (2.0, 1), (2.001, 2), (8.0, 2)):
+        means = [[[-distance / 2, 0.0], [distance / 2, 0.0]]]
+        modes = NormalMixture([[0.5, 0.5]], means, [[np.eye(2)] * 2]).modes()
+        assert modes.counts[0] == count
+        if count == 1:
+            assert_allclose(modes.points[0, 0], 0, atol=1e-4)
+
+
+def test_an_ascent_that_starts_on_a_saddle_leaves_it():
+    means = [[[-2.0, 0.0], [0.0, 0.0], [2.0, 0.0]]]
+    modes = NormalMixture([[0.45, 0.1, 0.45]], means, [[np.eye(2)] * 3]).modes()
+    assert modes.counts[0] == 2
+    assert_allclose(np.abs(modes.points[0, :2, 0]), 1.931664737, rtol=1e-8)
+
+
+def test_modes_keep_their_digits_far_from_zero_and_in_any_unit():
+    near = random_mixture(2, n=20)
+    far = near.affine(1e-3 * np.eye(2), 1e6)
+    assert_allclose(far.mode(), 1e6 + 1e-3 * near.mode(), rtol=3e-16)
+    assert_array_equal(far.modes().counts, near.modes().counts)
+
+
+def test_coincident_impossible_and_distant_components():
+    means = [[[0.0, 0.0], [0.0, 0.0], [1e6, 0.0], [0.0, 50.0]]]
+    mixture = NormalMixture([[0.5, 0.2, 0.3, 0.0]], means, [[np.eye(2)] * 4])
+    modes = mixture.modes()
+    assert_allclose(modes.points[0, :2], [[0, 0], [1e6, 0]], atol=1e-9)
+    assert_array_equal(modes.counts, [2])
+
+
+# --- regions ---------------------------------------------------------------------------------
+
+
+def test_the_region_of_one_normal_is_an_ellipse():
+    covariance = np.array([[4.0, 1.0], [1.0, 0.5]])
+    mixture = NormalMixture([[1.0]], [[[1.0, 2.0]]], [[covariance]])
+    m = 100_000
+    level = mixture.region_level(0.9, n_samples=m, random_state=0)
+    distance = -2 * (level - mixture.logpdf(mixture.mean()))
+    error = np.sqrt(0.9 * 0.1 / m)  # of the probability inside, as documented
+    assert abs(stats.chi2(2).cdf(distance) - 0.9) < 4 * error
+
+
+def test_in_region_covers_what_it_says():
+    mixture = random_mixture(3)
+    y = mixture.sample(20_000, random_state=1)
+    inside = mixture.in_region(y, 0.8, random_state=0)
+    error = np.sqrt(0.8 * 0.2 * (1 / 10_000 + 1 / 20_000))
+    assert np.abs(inside.mean(axis=0) - 0.8).max() < 4 * error
+    again = mixture.region_level(0.8, random_state=0)
+    assert_array_equal(again, mixture.region_level(0.8, random_state=0))
+    with pytest.raises(ValueError, match="n_samples must be a positive integer; got 0"):
+        mixture.region_level(0.8, n_samples=0)
+
+
+# --- entropy ---------------------------------------------------------------------------------
+
+
+def test_entropy_of_one_component_is_exact():
+    mixture = random_mixture(3, n_components=1)
+    entropy, error = mixture.entropy(return_error=True)
+    rows = zip(mixture.mean(), mixture.cov(), strict=True)
+    assert_allclose(entropy, [stats.multivariate_normal(m, c).entropy() for m, c in rows])
+    assert_array_equal(error, 0)
+
+
+def test_entropy_of_far_components_needs_no_luck():
+    mixture = random_mixture(2, apart=1e4)
+    entropy, error = mixture.entropy(n_samples=2, random_state=0, return_error=True)
+    gaussian = 0.5 * np.linalg.slogdet(2 * np.pi * np.e * mixture.covariances)[1]
+    expected = (special.entr(mixture.weights) + mixture.weights * gaussian).sum(axis=1)
+    assert_allclose(entropy, expected, rtol=1e-12)
+    assert_allclose(error, 0, atol=1e-12)
+
+
+def test_entropy_is_within_its_stated_error():
+    mixture = random_mixture(2, n=20)
+    entropy, error = mixture.entropy(n_samples=500, random_state=0, return_error=True)
+    y = mixture.sample(50_000, random_state=1)
+    plain = -mixture.logpdf(y)
+    spread = np.sqrt(error**2 + plain.var(axis=0) / len(y))
+    assert (np.abs(entropy - plain.mean(axis=0)) / spread).max() < 4
+    assert (error < 0.5 * plain.std(axis=0) / np.sqrt(500)).all()  # and beats plain draws
+
+
+def test_entropy_of_one_target_is_that_of_its_copy_in_two():
+    line = NormalMixture([[0.3, 0.7]], [[-1.0, 1.0]], [[0.5, 2.0]])
+    joint = bent(line, np.eye(2))
+    estimate, error = joint.entropy(n_samples=20_000, random_state=0, return_error=True)
+    assert abs(estimate - line.entropy() - stats.norm.entropy()) < 4 * error
+    assert_array_equal(line.entropy(return_error=True)[1], 0)
+
+
+# --- energy score ----------------------------------------------------------------------------
+
+
+def mean_norm_in_fifty_digits(variances, offsets):
+    """E|X| by 1F1 for equal variances, else by the integral of 1 - E exp(-t |X|^2)."""
+    with mpmath.workdps(30):
+        variances, offsets = [mpmath.mpf(v) for v in variances], [mpmath.mpf(o) for o in offsets]
+
+        def integrand(u):
+            t = mpmath.e**u
+            log_phi = sum(
+                mpmath.log(1 + 2 * t * v) / 2 + t * o**2 / (1 + 2 * t * v)
+                for v, o in zip(variances, offsets, strict=True)
+            )
+            return (1 - mpmath.exp(-log_phi)) * mpmath.e ** (-u / 2)
+
+        return float(
+            mpmath.quad(integrand, list(range(-140, 141, 7))) / (2 * mpmath.sqrt(mpmath.pi))
+        )
+
+
+@pytest.mark.parametrize(
+    ("sds", "offsets"),
+    [
+        ((1.0, 1.0), (0.0, 0.0)),
+        ((1.0, 1.0, 1.0), (3.0, 4.0, 0.0)),
+        ((1.0, 1.0), (1e4, 0.0)),
+        ((1e3, 1e-3), (0.0, 0.0)),
+        ((1.0, 0.1, 0.3), (1.0, 0.2, 1.0)),
+        ((1e3, 1.0, 1e-3), (1e3, 1.0, 1.0)),
+        ((1.0, 2.0), (1e6, 1e6)),
+        ((0.02, 1.0), (1.0, 0.0)),
+    ],
+)
+def test_mean_distances_against_many_digits(sds, offsets):
+    variances = np.square([sds])
+    expected = mean_norm_in_fifty_digits(variances[0], offsets)
+    assert_allclose(multivariate._mean_norm(np.array([offsets]), variances), expected, rtol=1e-9)
+    turn = stats.ortho_group.rvs(len(sds), random_state=0)
+    covariance = turn @ np.diag(variances[0]) @ turn.T
+    rotated = multivariate._mean_norm_correlated(
+        (turn @ offsets)[None], (covariance + covariance.T)[None] / 2
+    )
+    assert_allclose(rotated, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("structure", ["triangular", "diagonal", "isotropic"])
+def test_energy_score_is_that_of_many_draws(structure):
+    mixture = random_mixture(3, diagonal=structure != "triangular")
+    if structure == "isotropic":
+        variances = mixture.component_var()[..., :1, None] * np.eye(3)
+        mixture = NormalMixture(mixture.weights, mixture.means, variances)
+    y = mixture.sample(random_state=5)
+    exact = mixture.energy_score(y)
+    m = 10_000
+    drawn, error = mixture.energy_score(y, n_samples=m, random_state=0, return_error=True)
+    assert (np.abs(exact - drawn) / error).max() < 4
+    assert (error < 5 / np.sqrt(m)).all()
+    ensemble = np.moveaxis(mixture.sample(1000, random_state=1), 0, 1)
+    assert_allclose(exact, scoringrules.es_ensemble(y, ensemble, backend="numpy"), rtol=0.1)
+
+
+def test_energy_score_of_isotropic_components_agrees_with_the_quadrature():
+    mixture = random_mixture(3, diagonal=True)
+    sds = np.broadcast_to(mixture.component_var()[..., :1], mixture.means.shape)
+    points = mixture.sample(random_state=0)
+    parameters = points, mixture.weights, mixture.means
+    closed = multivariate.energy_score(*parameters, Diagonal(sds))
+    nearly = sds * (1 + 1e-13 * np.arange(3))  # no longer equal: takes the quadrature
+    assert_allclose(multivariate.energy_score(*parameters, Diagonal(nearly)), closed, rtol=1e-10)
+
+
+def test_energy_score_of_one_target_is_the_crps():
+    line = NormalMixture([[0.3, 0.7]], [[-1.0, 1.0]], [[0.5, 2.0]])
+    y = [[0.0], [10.0]]
+    assert_array_equal(line.energy_score(y), line.crps(y))
+    assert_array_equal(line.energy_score(y, return_error=True)[1], 0)
+    needle = NormalMixture(
+        line.weights,
+        np.stack([line.means, 0 * line.means], axis=-1),
+        line.covariances[..., None, None] * np.diag([1.0, 0]) + 1e-24 * np.eye(2),
+    )
+    assert_allclose(needle.energy_score([[0.0, 0.0]]), line.crps(0.0), rtol=1e-9)
+
+
+def test_energy_score_does_not_depend_on_blocks_or_leading_axes():
+    mixture = random_mixture(2, n=300, n_components=12)
+    y = mixture.sample(4, random_state=0)
+    scores = mixture.energy_score(y)
+    assert scores.shape == (4, 300)
+    assert_allclose(scores[2], mixture.energy_score(y[2]), rtol=1e-13)
+    alone = [mixture[i].energy_score(y[1, i])[0] for i in (0, 150, 299)]
+    assert_allclose(scores[1, [0, 150, 299]], alone, rtol=1e-12)
+    drawn = mixture.energy_score(y, n_samples=200, random_state=0)
+    assert_allclose(drawn, scores, rtol=0.6)
+    with pytest.raises(ValueError, match="n_samples must be a positive integer; got -1"):
+        mixture.energy_score(y, n_samples=-1)

@@ -227,6 +227,16 @@ def energy_score(points: Array, weights: Array, means: Array, scale: Scale) -> A
     return np.asarray(score)
 
 
+def drawn_energy_score(points: Array, left: Array, right: Array) -> Array:
+    """The same as a mean over independent pairs of draws (m, n, D).
+
+    By the triangle inequality each term lies between 0 and |Y - y|.
+    """
+    here = points[..., None, :, :]
+    near = np.linalg.norm(left - here, axis=-1) + np.linalg.norm(right - here, axis=-1)
+    return np.asarray((near - np.linalg.norm(left - right, axis=-1)).mean(axis=-2) / 2)
+
+
 def _mean_norm_correlated(offset: Array, covariances: Array) -> Array:
     variances, axes = np.linalg.eigh(covariances)
     return _mean_norm(np.einsum("...de,...d->...e", axes, offset), np.maximum(variances, 0.0))

@@ -105,9 +105,10 @@ class MixtureBatch:
         if isinstance(rows, (int, np.integer)) and not isinstance(rows, bool):
             row = range(len(self))[rows]  # an IndexError of Python's own beyond the end
             rows = slice(row, row + 1)
-        if isinstance(rows, tuple):
+        weights = self._weights[rows]
+        if isinstance(rows, tuple) or weights.ndim != 2:
             raise IndexError("a mixture is indexed by rows alone; for targets, use marginal(dims)")
-        return self._with(self._weights[rows], self._means[rows], self._scale[rows])
+        return self._with(weights, self._means[rows], self._scale[rows])
 
     def __iter__(self) -> Iterator[Self]:
         """Iterate over the rows, each a batch of one."""

@@ -101,8 +101,9 @@ def test_rows_are_selected_as_numpy_would_and_stay_batches():
     assert_array_equal(np.concatenate([row.mean() for row in mixture]), mixture.mean())
     with pytest.raises(IndexError):
         mixture[6]
-    with pytest.raises(IndexError, match=r"use marginal\(dims\)"):
-        mixture[0, 1]
+    for rows in ((0, 1), (slice(None), [0, 1]), None, True, [[0, 1]]):
+        with pytest.raises(IndexError, match=r"use marginal\(dims\)"):
+            mixture[rows]
 
 
 def test_no_rows_is_a_batch_too():

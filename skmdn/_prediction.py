@@ -34,7 +34,45 @@ POINT_ESTIMATES: dict[str, Callable[[NormalMixture], np.ndarray]] = {
 }
 
 
-class MixturePredictions:
+class LogLikelihoodScore:
+    """Scores an estimator by the log-density its ``score_samples(X, y)`` returns for each row."""
+
+    n_outputs_: int
+    _y_ndim: int
+
+    def score(self, X, y, sample_weight=None):
+        """Return the mean conditional log-likelihood: larger is better.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        float
+            (Weighted) mean of `score_samples`, in nats.
+        """
+        log_density = self.score_samples(X, y)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, log_density)
+        return float(np.average(log_density, weights=sample_weight))
+
+    def _check_targets(self, X, y):
+        """Return y with the number of axes it had in `fit`."""
+        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        check_consistent_length(X, y)
+        width = 1 if y.ndim == 1 else y.shape[1]
+        if y.ndim > 2 or width != self.n_outputs_:
+            raise ValueError(
+                f"y has {width} targets, but {type(self).__name__} was fitted with "
+                f"{self.n_outputs_}"
+            )
+        return y.reshape(len(y), -1) if self._y_ndim == 2 else y.ravel()
+
+
+class MixturePredictions(LogLikelihoodScore):
     """Answers read off the mixtures of blocks of rows, in the units of y.
 
     The estimator gives ``_check_rows(X)``, ``_mixtures(X)`` for checked rows, and
@@ -42,8 +80,6 @@ class MixturePredictions:
     """
 
     point_estimate: str
-    n_outputs_: int
-    _y_ndim: int
 
     def _mixture_blocks(self, X) -> Iterator[tuple[slice, NormalMixture]]:
         """Yield the mixtures of checked rows, in blocks that fit ``working_memory``."""
@@ -223,37 +259,6 @@ class MixturePredictions:
         X = self._check_rows(X)
         y = self._check_targets(X, y)
         return np.concatenate([m.logpdf(y[block]) for block, m in self._mixture_blocks(X)])
-
-    def score(self, X, y, sample_weight=None):
-        """Return the mean conditional log-likelihood: larger is better.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        sample_weight : array-like of shape (n_samples,), default=None
-
-        Returns
-        -------
-        float
-            (Weighted) mean of `score_samples`, in nats.
-        """
-        log_density = self.score_samples(X, y)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, log_density)
-        return float(np.average(log_density, weights=sample_weight))
-
-    def _check_targets(self, X, y):
-        """Return y with the number of axes it had in `fit`."""
-        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
-        check_consistent_length(X, y)
-        width = 1 if y.ndim == 1 else y.shape[1]
-        if y.ndim > 2 or width != self.n_outputs_:
-            raise ValueError(
-                f"y has {width} targets, but {type(self).__name__} was fitted with "
-                f"{self.n_outputs_}"
-            )
-        return y.reshape(len(y), -1) if self._y_ndim == 2 else y.ravel()
 
 
 def _seed(random_state):

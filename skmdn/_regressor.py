@@ -17,6 +17,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from skmdn._prediction import POINT_ESTIMATES, MixturePredictions
 from skmdn.distribution.mixture import NormalMixture
 from skmdn.distribution.scale import Diagonal, Triangular
+from skmdn.learning.features import NormalScores
 from skmdn.learning.initialization import starting_point
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import ACTIVATIONS, Architecture, MixtureNetwork
@@ -27,6 +28,8 @@ from skmdn.learning.training import AveragedAdamW, TrainingOptions, one_pass, tr
 
 #: Numbers of a pass through the network that stay in a core's cache.
 _CACHED_NUMBERS = 2**18
+#: Largest share of the rows a network holds out, unless told.
+_MOST_HELD_OUT = 0.1
 
 
 class MDNRegressor(MixturePredictions, RegressorMixin, BaseEstimator):
@@ -50,7 +53,7 @@ default="diagonal"
         Widths of the hidden layers.
     activation : {"silu", "relu", "tanh", "logistic", "identity"}, default="silu"
         Activation function of the hidden layers.
-    n_estimators : int, default=10
+    n_estimators : int, default=16
         Networks trained; 1 for a plain mixture density network.
     point_estimate : {"mean", "median", "mode"}, default="mean"
         What `predict` returns.
@@ -65,8 +68,9 @@ default="diagonal"
     early_stopping : bool, default=True
         Whether each network holds rows out, on which training is judged. Without, it ends after
         ``max_iter`` passes or when the training loss no longer falls.
-    validation_fraction : float, default=0.1
-        Share of the rows that each network holds out.
+    validation_fraction : float or "auto", default="auto"
+        Share of the rows that each network holds out; "auto" is 1 / n_estimators, so that each row
+        is held out by one network, but at most a tenth.
     n_iter_no_change : int, default=6
         Checks without a better score until the step size is reduced; training ends at the fourth.
     tol : float, default=1e-4
@@ -136,7 +140,7 @@ default="diagonal"
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "validation_fraction": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "reg_covar": [Interval(Real, 0, None, closed="neither")],
@@ -154,14 +158,14 @@ default="diagonal"
         fixed_noise_level=1.0,
         hidden_layer_sizes=(64, 64),
         activation="silu",
-        n_estimators=10,
+        n_estimators=16,
         point_estimate="mean",
         max_iter=1000,
         batch_size="auto",
         learning_rate_init=0.01,
         alpha=0.02,
         early_stopping=True,
-        validation_fraction=0.1,
+        validation_fraction="auto",
         n_iter_no_change=6,
         tol=1e-4,
         reg_covar=1e-6,
@@ -330,7 +334,9 @@ default="diagonal"
         self._random_state = copy.deepcopy(check_random_state(self.random_state))
         for name in ("network_", "_optimizer", "oof_score_", "_held_out"):
             vars(self).pop(name, None)
-        self._x_scaler, self._x_bounds = _feature_scaler(X, rows)
+        # The canonical order is no order: its first rows are a sample of all.
+        sample = slice(NormalScores.max_rows)
+        self._features = NormalScores(dense(X[rows.index[sample]]), rows.weights[sample])
         y_scaler = StandardScaler().fit(y[rows.index], sample_weight=rows.weights)
         self._y_mean, self._y_scale = y_scaler.mean_, y_scaler.scale_
         if NOISE_MODELS[self.noise_type].one_unit:
@@ -346,8 +352,12 @@ default="diagonal"
         )
 
     def _n_held_out(self, n_rows):
-        wanted = max(1, round(self.validation_fraction * n_rows)) if self.early_stopping else 0
-        return min(wanted, n_rows - 1)
+        if not self.early_stopping:
+            return 0
+        fraction = self.validation_fraction
+        if fraction == "auto":
+            fraction = min(1.0 / self.n_estimators, _MOST_HELD_OUT)
+        return min(max(1, int(np.ceil(fraction * n_rows))), n_rows - 1)
 
     def _generator(self):
         return torch.Generator().manual_seed(self._random_state.randint(2**31))
@@ -379,13 +389,8 @@ default="diagonal"
         table[:, X.shape[1] : -1] = (y[rows.index] - self._y_mean) / self._y_scale
         table[:, -1] = rows.weights / rows.weights.mean()
         for block in blocks(len(table), X.shape[1]):
-            table[block, : X.shape[1]] = self._scaled(X[rows.index[block]])
+            table[block, : X.shape[1]] = self._features.transform(dense(X[rows.index[block]]))
         return torch.from_numpy(table)
-
-    def _scaled(self, X):
-        """Standardise features; far outside the training range they stay at its edge."""
-        X = self._x_scaler.transform(dense(X))
-        return np.clip(X, *self._x_bounds, out=X)
 
     def _architecture(self):
         sizes = np.atleast_1d(self.hidden_layer_sizes)
@@ -487,10 +492,13 @@ default="diagonal"
         network = network if dtype == torch.float64 else copy.deepcopy(network).to(dtype)
         width = self.n_estimators * max(network.architecture.layer_sizes)
         parts = [
-            network(torch.from_numpy(self._scaled(X[block])).to(device, dtype)).cpu()
+            network(self._inputs(X[block]).to(device, dtype)).cpu()
             for block in gen_batches(X.shape[0], max(1, _CACHED_NUMBERS // width))
         ]
         return torch.cat(parts, dim=2)
+
+    def _inputs(self, X):
+        return torch.from_numpy(self._features.transform(dense(X)))
 
     def _mixtures(self, X):
         return self._mixtures_from(self._raw(X), self._factor)
@@ -518,19 +526,6 @@ default="diagonal"
             scale,
             self._y_ndim == 1,
         )
-
-
-def _feature_scaler(X, rows):
-    """Return the features' StandardScaler, and how far apart they may lie once scaled."""
-    scaler = StandardScaler()
-    for block in blocks(len(rows.index), X.shape[1]):
-        scaler.partial_fit(dense(X[rows.index[block]]), sample_weight=rows.weights[block])
-    lower, upper = np.full((2, X.shape[1]), [[np.inf], [-np.inf]])
-    for block in blocks(len(rows.index), X.shape[1]):
-        scaled = scaler.transform(dense(X[rows.index[block]]))
-        np.minimum(lower, scaled.min(axis=0), out=lower)
-        np.maximum(upper, scaled.max(axis=0), out=upper)
-    return scaler, (lower - 1.0, upper + 1.0)
 
 
 def _auto_batch_size(n_rows):

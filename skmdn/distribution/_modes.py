@@ -164,8 +164,9 @@ def find_region(
 class _Segments:
     """The pieces between critical points of the density, two a mode: a rising and a falling one.
 
-    ``x_low`` (infinite for the outermost) and ``x_high`` (a mode) are their ends, ``log_low`` and
-    ``log_high`` the log-densities there.
+    Places are kept as distances from the segment's mode, so that a narrow mode far from 0 loses
+    no digits. The other end is at ``low``, infinite for the outermost; ``log_high`` and
+    ``log_low`` are the log-densities at both ends.
     """
 
     def __init__(self, weights: Array, means: Array, scales: Array) -> None:
@@ -179,13 +180,15 @@ class _Segments:
         self.n = len(weights)
         self.rows = np.repeat(mode_rows, 2)
         self.falling = np.tile([-1.0, 1.0], modes.size)
-        self.x_high = np.repeat(modes, 2)
-        self.x_low = np.tile([-np.inf, np.inf], modes.size)
-        self.x_low[2 * same + 1] = self.x_low[2 * same + 2] = antimodes
-        self.columns = columns(components, self.rows)
-        self.log_high = _log_density(self.x_high, *self.columns)
-        self.log_low = _log_density(self.x_low, *self.columns)
-        self.x = self.x_high.copy()  # where the last level was met
+        self.mode = np.repeat(modes, 2)
+        low = np.tile([-np.inf, np.inf], modes.size)
+        low[2 * same + 1] = low[2 * same + 2] = antimodes
+        self.low = low - self.mode
+        weights, means, scales = columns(components, self.rows)
+        self.columns = weights, means - self.mode, scales
+        self.x = np.zeros(self.rows.size)  # where the last level was met
+        self.log_high = _log_density(self.x, *self.columns)
+        self.log_low = _log_density(self.low, *self.columns)
 
     def cross(self, level: Array) -> tuple[NDArray[np.intp], Components]:
         """Meet ``level`` (one a row): the segments that do, their columns; places in ``self.x``."""
@@ -197,8 +200,8 @@ class _Segments:
         excess = _log(weights) - np.log(scales) - _LOG_SQRT_2PI + np.log(len(weights)) - levels
         reach = scales * np.sqrt(2 * np.maximum(excess, 0))
         outside = falling * (falling * means + reach).max(axis=0)
-        end = np.where(np.isinf(self.x_low[met]), outside, self.x_low[met])
-        low, high = np.minimum(end, self.x_high[met]), np.maximum(end, self.x_high[met])
+        end = np.where(np.isinf(self.low[met]), outside, self.low[met])
+        low, high = np.minimum(end, 0), np.maximum(end, 0)
         known = (low < self.x[met]) & (self.x[met] < high)
         start = np.where(known, self.x[met], 0.5 * (low + high))
         arguments = (levels, falling, weights, means, scales)
@@ -228,7 +231,7 @@ class _Segments:
         met, _ = self.cross(level)
         first = np.searchsorted(self.rows, self.rows[met])
         ends = np.full((self.n, np.bincount(self.rows).max()), np.nan)
-        ends[self.rows[met], met - first] = self.x[met]
+        ends[self.rows[met], met - first] = self.mode[met] + self.x[met]
         ends.sort(axis=1)
         return ends
 
@@ -256,4 +259,5 @@ def _crossing_step(
     step[noise] = 0
     with np.errstate(invalid="ignore"):
         error = np.abs(0.5 * bend * step**2)
-    return step, noise | (error <= 1e-16 * np.maximum(np.abs(level), 1))
+    short = (np.abs(missing) < 0.01) & (error <= 1e-16 * np.maximum(np.abs(level), 1))
+    return step, noise | short

@@ -49,7 +49,7 @@ default="diagonal"
         for all; one that is given, not learned. Isotropic means isotropic in the units of y.
     fixed_noise_level : float, default=1.0
         Standard deviation of every component in the units of y; only for ``"fixed"``.
-    hidden_layer_sizes : array-like of int, default=(64, 64)
+    hidden_layer_sizes : int or array-like of int, default=(64, 64)
         Widths of the hidden layers.
     activation : {"silu", "relu", "tanh", "logistic", "identity"}, default="silu"
         Activation function of the hidden layers.
@@ -131,7 +131,7 @@ default="diagonal"
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "noise_type": [StrOptions(set(NOISE_MODELS))],
         "fixed_noise_level": [Interval(Real, 0, None, closed="neither")],
-        "hidden_layer_sizes": ["array-like"],
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "point_estimate": [StrOptions(set(POINT_ESTIMATES))],
@@ -254,15 +254,15 @@ default="diagonal"
         model = copy.copy(self)
         with torch.no_grad():
             learn(model)
-        vars(self).clear()
-        vars(self).update(vars(model))
+        self.__dict__.clear()
+        self.__dict__.update(model.__dict__)
         return self
 
     def _fit(self, X, y, sample_weight, continued):
-        X, y, weights = self._check_training(X, y, sample_weight)
+        X, y, weights = self._check_training(X, y, sample_weight, reset=not continued)
         rows = canonical_rows(X, y, weights)
-        if not continued:
-            self._start(X, y, rows)
+        self._go_on() if continued else self._start(X, y, rows)
+        self.__dict__.pop("_optimizer", None)
         table, generator = self._table(X, y, rows), self._generator()
         n_held_out = self._n_held_out(len(table))
         objective = self._objective(table, self._starting_flat(table, generator), n_held_out)
@@ -278,8 +278,9 @@ default="diagonal"
         self.n_iter_, self.best_iter_ = result.n_iter, result.best_iter
         self.stop_reason_ = result.stop_reason
         self.loss_curve_ = [self._log_unit + loss for loss in result.loss_curve]
-        self.validation_scores_ = [score - self._log_unit for score in result.validation_scores]
+        self.validation_scores_ = []
         if n_held_out:
+            self.validation_scores_ = [s - self._log_unit for s in result.validation_scores]
             self.oof_score_ = result.best_score - self._log_unit
         self._held_out = rows.positions, len(rows.index), n_held_out
 
@@ -290,6 +291,10 @@ default="diagonal"
         if first:
             self._start(X, y, rows)
             self.n_iter_, self.loss_curve_ = 0, []
+        else:
+            self._go_on()
+        for name in ("oof_score_", "_held_out"):  # all networks see these rows
+            self.__dict__.pop(name, None)
         table, generator = self._table(X, y, rows), self._generator()
         optimizer = (
             copy.deepcopy(self._optimizer)
@@ -333,23 +338,51 @@ default="diagonal"
         """Decide what a new model does not learn by gradients: scales, bounds and chance."""
         self._random_state = copy.deepcopy(check_random_state(self.random_state))
         for name in ("network_", "_optimizer", "oof_score_", "_held_out"):
-            vars(self).pop(name, None)
+            self.__dict__.pop(name, None)
         # The canonical order is no order: its first rows are a sample of all.
         sample = slice(NormalScores.max_rows)
         self._features = NormalScores(dense(X[rows.index[sample]]), rows.weights[sample])
-        y_scaler = StandardScaler().fit(y[rows.index], sample_weight=rows.weights)
+        with np.errstate(over="ignore", invalid="ignore"):
+            y_scaler = StandardScaler().fit(y[rows.index], sample_weight=rows.weights)
         self._y_mean, self._y_scale = y_scaler.mean_, y_scaler.scale_
-        if NOISE_MODELS[self.noise_type].one_unit:
-            self._y_scale = np.full_like(self._y_scale, np.sqrt(np.mean(self._y_scale**2)))
+        if not np.isfinite(self._y_scale).all():
+            raise ValueError("y is too large: its variance is beyond float64")
+        varies = np.ptp(y[rows.index], axis=0) > 0
+        if NOISE_MODELS[self.noise_type].one_unit and varies.any():
+            self._y_scale[:] = np.sqrt(np.mean(self._y_scale[varies] ** 2))
         # Log-densities of standardised targets are larger by the log of the unit's volume.
         self._log_unit = float(np.log(self._y_scale).sum())
-        self._loss = MixtureLoss(
+        self._loss = self._mixture_loss()
+
+    def _go_on(self):
+        """Take up parameters changed since the last call; those that decide sizes may not be."""
+        sizes, self._loss = self._loss.sizes, self._mixture_loss()
+        if (sizes, self.network_.architecture) != (self._loss.sizes, self._architecture()):
+            raise ValueError(
+                "warm_start and partial_fit go on with the networks there are, so n_components, "
+                "noise_type, n_estimators, hidden_layer_sizes and activation must stay the same"
+            )
+
+    def _mixture_loss(self):
+        noise = NOISE_MODELS[self.noise_type]
+        return MixtureLoss(
             n_components=self.n_components,
             n_targets=self.n_outputs_,
-            noise=NOISE_MODELS[self.noise_type],
+            noise=noise,
             reg_covar=self.reg_covar,
-            fixed_variance=float((self.fixed_noise_level / self._y_scale[0]) ** 2),
+            fixed_variance=1.0 if noise.learned else self._fixed_variance(),
         )
+
+    def _fixed_variance(self):
+        """Return the given variance in the units of standardised targets, within float32."""
+        with np.errstate(over="ignore"):
+            level = self.fixed_noise_level / self._y_scale[0]
+        if not 1e-15 <= level <= 1e15:
+            raise ValueError(
+                f"fixed_noise_level is {self.fixed_noise_level}, beyond 1e-15 to 1e15 standard "
+                f"deviations of y ({self._y_scale[0]:.3g})"
+            )
+        return float(level**2)
 
     def _n_held_out(self, n_rows):
         if not self.early_stopping:
@@ -360,13 +393,15 @@ default="diagonal"
         return min(max(1, int(np.ceil(fraction * n_rows))), n_rows - 1)
 
     def _generator(self):
+        # A copy is moved on: after an error the old model's chance is as it was.
+        self._random_state = copy.deepcopy(self._random_state)
         return torch.Generator().manual_seed(self._random_state.randint(2**31))
 
     def _starting_flat(self, table, generator):
         """Return the parameters to start from, on the device: new ones, or those there are."""
         architecture = self._architecture()
         if hasattr(self, "network_"):
-            flat = self._continued(architecture)
+            flat = self.network_.flat().float()
         else:
             flat = starting_point(architecture, self._loss, table, generator)
         return flat.to(_device(self.device))
@@ -407,14 +442,6 @@ default="diagonal"
             activation=self.activation,
         )
 
-    def _continued(self, architecture):
-        if architecture != self.network_.architecture:
-            raise ValueError(
-                "warm_start and partial_fit go on with the networks there are; their sizes "
-                f"({self.network_.architecture}) are not those asked for ({architecture})"
-            )
-        return self.network_.flat().float()
-
     def _keep(self, flat, variance_factor):
         # In float64, so that a row's answer does not depend on the rows beside it.
         self.network_ = MixtureNetwork(self._architecture(), flat.double().cpu())
@@ -427,8 +454,9 @@ default="diagonal"
         if self.verbose:
             score = result.validation_scores[-1] - self._log_unit
             best = result.best_score - self._log_unit
+            rows = "held-out" if self.early_stopping else "training"
             print(
-                f"[MDNRegressor] iteration {result.n_iter}: held-out log-likelihood "
+                f"[MDNRegressor] iteration {result.n_iter}: {rows} log-likelihood "
                 f"{score:.4f} (best {best:.4f})"
             )
 
@@ -467,10 +495,12 @@ default="diagonal"
 
     def _holders(self, n_rows):
         """Return which networks never saw each training row, (n, E)."""
-        positions, n_distinct, n_held_out = getattr(self, "_held_out", ([], 1, 0))
+        positions, n_distinct, n_held_out = getattr(self, "_held_out", (None, 1, 0))
+        if positions is None:
+            raise ValueError("partial_fit holds no rows out; oof_mixture takes fit")
         if n_rows != len(positions):
             raise ValueError(f"X has {n_rows} rows, but fit was given {len(positions)}")
-        offsets = held_out_starts(n_distinct, self.n_estimators)
+        offsets = held_out_starts(n_distinct, self.network_.architecture.n_members)
         distance = (positions[:, None] - offsets) % n_distinct
         holders = (distance < n_held_out) | (positions < 0)[:, None]
         if not holders.any(axis=1).all():
@@ -481,7 +511,8 @@ default="diagonal"
         return holders
 
     def _row_numbers(self):
-        return self.n_estimators * self.n_components * self.n_outputs_**2
+        n_members = self.network_.architecture.n_members
+        return n_members * self._loss.n_components * self.n_outputs_**2
 
     @torch.no_grad()
     def _raw(self, X):
@@ -490,7 +521,7 @@ default="diagonal"
         network = self.network_ if device == "cpu" else copy.deepcopy(self.network_).to(device)
         dtype = torch.float32 if X.dtype == np.float32 else torch.float64
         network = network if dtype == torch.float64 else copy.deepcopy(network).to(dtype)
-        width = self.n_estimators * max(network.architecture.layer_sizes)
+        width = network.architecture.n_members * max(network.architecture.layer_sizes)
         parts = [
             network(self._inputs(X[block]).to(device, dtype)).cpu()
             for block in gen_batches(X.shape[0], max(1, _CACHED_NUMBERS // width))
@@ -515,11 +546,10 @@ default="diagonal"
             scale = Diagonal(pooled(found.sds) * self._y_scale)
         else:
             scale = Triangular(pooled(found.factor.transpose(1, 2)) * self._y_scale[:, None])
-        weights = pooled(found.weights) / self.n_estimators
+        weights = pooled(found.weights) / len(found.weights)
         if members is not None:
-            weights *= np.repeat(
-                members / members.mean(axis=1, keepdims=True), self.n_components, 1
-            )
+            members = members / members.mean(axis=1, keepdims=True)
+            weights *= np.repeat(members, self._loss.n_components, axis=1)
         return NormalMixture._from_scale(
             weights,
             pooled(found.means) * self._y_scale + self._y_mean,
@@ -536,4 +566,9 @@ def _auto_batch_size(n_rows):
 def _device(name):
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (AssertionError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"device {name!r} is none that torch has here: {reason}") from None
     return name

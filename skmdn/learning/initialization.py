@@ -48,10 +48,10 @@ def starting_point(
 
 def starting_head_bias(loss: MixtureLoss, means: Tensor) -> Tensor:
     """Return the raw outputs (P,) of equally weighted components at ``means`` (K, D)."""
-    bias = torch.zeros(1, loss.n_outputs, 1)
+    bias = torch.zeros(1, loss.n_outputs, 1, dtype=means.dtype)
     _, raw_means, raw_variances, _ = loss.split(bias)
     raw_means.copy_(means[None, :, :, None])
-    raw_variances.copy_(raw_variance(torch.tensor(_STARTING_VARIANCE)))
+    raw_variances.copy_(raw_variance(torch.tensor(_STARTING_VARIANCE, dtype=means.dtype)))
     return bias[0, :, 0]
 
 
@@ -63,7 +63,7 @@ def starting_parameters(
     Dense layers keep the size of their signal (He et al. 2015). The last one starts small, so that
     every row first has the mixture in ``head_bias`` (P,).
     """
-    flat = torch.zeros(architecture.n_parameters)
+    flat = torch.zeros(architecture.n_parameters, dtype=head_bias.dtype)
     p = architecture.views(flat)
     gain = ACTIVATIONS[architecture.activation].gain
     sizes = architecture.layer_sizes

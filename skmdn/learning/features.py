@@ -12,6 +12,8 @@ from scipy.special import ndtri
 
 #: Knots of each feature's map, and rows they are read off.
 _KNOTS, _ROWS = 256, 2**16
+#: Ranks, from 0 to 1, are at least this far from the ends.
+_LEAST_RANK = 1e-9
 
 
 class NormalScores:
@@ -42,7 +44,8 @@ def _knots(column: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndar
     """Return values of a feature, ascending, and their scores; a constant one scores zero."""
     values, positions = np.unique(column, return_inverse=True)
     shares = np.bincount(positions, weights / weights.sum())
-    ranks = np.cumsum(shares) - 0.5 * shares
+    # Bounded, as a row of hardly any weight would else lie at infinity.
+    ranks = (np.cumsum(shares) - 0.5 * shares).clip(_LEAST_RANK, 1.0 - _LEAST_RANK)
     if len(values) > _KNOTS:
         # Equal steps in score, so that the tails are not cut short.
         scores = np.linspace(ndtri(ranks[0]), ndtri(ranks[-1]), _KNOTS)

@@ -34,7 +34,7 @@ class CanonicalRows(NamedTuple):
     index : ndarray of shape (m,)
         Where in the data the distinct rows are.
     weights : ndarray of shape (m,)
-        The sum of the weights of all rows equal to each of them.
+        The sum of the weights of all rows equal to each of them, over the mean of these sums.
     positions : ndarray of shape (n,)
         Which of the distinct rows each row of the data is; -1 for rows of weight zero.
     """
@@ -54,6 +54,8 @@ def canonical_rows(X, y: np.ndarray, weights: np.ndarray) -> CanonicalRows:
     weights : ndarray of shape (n,)
     """
     present = np.flatnonzero(weights > 0)
+    # A power of two changes no digit, and no sum of weights overflows.
+    weights = np.ldexp(weights, -np.frexp(weights.max())[1])
     keys = _row_hashes(X, y)[present]
     order = np.argsort(keys, kind="stable")
     index, keys = present[order], keys[order]
@@ -65,7 +67,8 @@ def canonical_rows(X, y: np.ndarray, weights: np.ndarray) -> CanonicalRows:
     starts = np.flatnonzero(first)
     positions = np.full(len(weights), -1)
     positions[index] = np.cumsum(first) - 1
-    return CanonicalRows(index[starts], np.add.reduceat(weights[index], starts), positions)
+    sums = np.add.reduceat(weights[index], starts)
+    return CanonicalRows(index[starts], sums / sums.mean(), positions)
 
 
 def _equal_rows(X, y: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 from importlib.metadata import version
 
+from skmdn._autoregressive import AutoregressiveMDNRegressor
 from skmdn._regressor import MDNRegressor
 from skmdn.distribution.mixture import NormalMixture
 
-__all__ = ["MDNRegressor", "NormalMixture"]
+__all__ = ["AutoregressiveMDNRegressor", "MDNRegressor", "NormalMixture"]
 __version__ = version("skmdn")

@@ -34,6 +34,12 @@ POINT_ESTIMATES: dict[str, Callable[[NormalMixture], np.ndarray]] = {
 }
 
 
+def row_blocks(n_rows: int, row_numbers: int) -> Iterator[slice]:
+    """Cut rows of this many components times pairs of targets to fit ``working_memory``."""
+    size = get_chunk_n_rows(8 * _NUMBERS * row_numbers, max_n_rows=_MOST_ROWS)
+    return gen_batches(n_rows, size)
+
+
 class LogLikelihoodScore:
     """Scores an estimator by the log-density its ``score_samples(X, y)`` returns for each row."""
 
@@ -83,9 +89,7 @@ class MixturePredictions(LogLikelihoodScore):
 
     def _mixture_blocks(self, X) -> Iterator[tuple[slice, NormalMixture]]:
         """Yield the mixtures of checked rows, in blocks that fit ``working_memory``."""
-        row_bytes = 8 * _NUMBERS * self._row_numbers()
-        n_rows = get_chunk_n_rows(row_bytes, max_n_rows=_MOST_ROWS)
-        for block in gen_batches(X.shape[0], n_rows):
+        for block in row_blocks(X.shape[0], self._row_numbers()):
             yield block, self._mixtures(X[block])
 
     def _answers(self, X, answer: Callable[[NormalMixture], np.ndarray], axis: int = 0):

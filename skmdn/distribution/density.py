@@ -231,17 +231,22 @@ class MixtureDensity(MixtureBatch):
         return self._with(weights, self._means, self._scale.scaled(np.sqrt(temperature)))
 
     def _draw(self, m: int, rng: np.random.Generator) -> Array:
-        """m draws a row, shape (m, n, D): choose a component by inverting its cdf, then colour."""
-        n = len(self)
+        """m draws a row, shape (m, n, D)."""
+        shape = (m, len(self))
+        return self._transport(rng.random(shape), rng.standard_normal((*shape, self.n_targets)))
+
+    def _transport(self, uniform: Array, normal: Array) -> Array:
+        """Draws (m, n, D) that uniform (m, n) and standard normal (m, n, D) numbers turn into.
+
+        The former choose a component, inverting its cdf, which colours the latter.
+        """
         cumulative = self._weights.cumsum(axis=1)
         cumulative /= cumulative[:, -1:]
-        uniform = rng.random((m, n))
-        component = np.zeros((m, n), dtype=np.intp)
+        component = np.zeros((len(uniform), len(self)), dtype=np.intp)
         for k in range(self.n_components - 1):
             component += cumulative[:, k] <= uniform
-        chosen = (np.arange(n), component)
-        z = rng.standard_normal((m, n, self.n_targets))
-        return self._means[chosen] + self._scale[chosen].colour(z)
+        chosen = (np.arange(len(self)), component)
+        return self._means[chosen] + self._scale[chosen].colour(normal)
 
 
 def n_leading(points: Array) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from sklearn.utils import check_array, check_consistent_length, gen_batches
@@ -10,6 +12,7 @@ from sklearn.utils._chunking import get_chunk_n_rows
 from sklearn.utils.validation import _check_sample_weight
 
 from skmdn.distribution.batch import check_probability
+from skmdn.distribution.density import generator
 from skmdn.distribution.mixture import NormalMixture
 from skmdn.distribution.one_target import Region
 
@@ -40,6 +43,27 @@ def row_blocks(n_rows: int, row_numbers: int) -> Iterator[slice]:
     return gen_batches(n_rows, size)
 
 
+@contextmanager
+def naming(argument: str) -> Iterator[None]:
+    """Name the argument in errors about it that do not, as scikit-learn's of text and shapes."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if re.search(rf"\b{argument}\b", str(error)):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{argument}: {error}") from None
+
+
+def check_targets(y) -> np.ndarray:
+    """Return finite targets (n,) or (n, D) in float64, or an error that names them."""
+    if y is None:
+        raise ValueError("this requires y to be passed, but the target y is None")
+    kinds = {"ensure_2d": False, "dtype": np.float64, "ensure_min_samples": 0}
+    with naming("y"):
+        return check_array(y, **kinds, input_name="y")
+
+
 class LogLikelihoodScore:
     """Scores an estimator by the log-density its ``score_samples(X, y)`` returns for each row."""
 
@@ -60,17 +84,21 @@ class LogLikelihoodScore:
         float
             (Weighted) mean of `score_samples`, in nats.
         """
-        log_density = self.score_samples(X, y)
+        log_density = self.score_samples(X, check_targets(y))
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, log_density)
+            with naming("sample_weight"):
+                sample_weight = _check_sample_weight(
+                    sample_weight, log_density, ensure_non_negative=True
+                )
         return float(np.average(log_density, weights=sample_weight))
 
     def _check_targets(self, X, y):
         """Return y with the number of axes it had in `fit`."""
-        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
-        check_consistent_length(X, y)
+        y = check_targets(y)
+        with naming("y"):
+            check_consistent_length(X, y)
         width = 1 if y.ndim == 1 else y.shape[1]
-        if y.ndim > 2 or width != self.n_outputs_:
+        if width != self.n_outputs_:
             raise ValueError(
                 f"y has {width} targets, but {type(self).__name__} was fitted with "
                 f"{self.n_outputs_}"
@@ -150,7 +178,10 @@ class MixturePredictions(LogLikelihoodScore):
         ndarray of shape (n_samples, n_quantiles) or (n_samples, n_outputs, n_quantiles)
             In the units of y.
         """
-        levels = np.atleast_1d(check_probability("quantiles", quantiles))[:, None]
+        levels = np.atleast_1d(check_probability("quantiles", quantiles))
+        if levels.ndim > 1:
+            raise ValueError(f"quantiles must be one number or a list of them; got {quantiles!r}")
+        levels = levels[:, None]
         return self._answers(X, lambda m: per_target(m, lambda one: one.ppf(levels).T))
 
     def predict_interval(self, X, coverage=0.9):
@@ -240,7 +271,8 @@ class MixturePredictions(LogLikelihoodScore):
         ndarray, shaped like y, or with n_samples a leading axis more
             In the units of y.
         """
-        rng = np.random.default_rng(_seed(random_state))
+        with naming("random_state"):
+            rng = generator(random_state)
         axis = 0 if n_samples is None else 1
         return self._answers(X, lambda m: m.sample(n_samples, random_state=rng), axis=axis)
 
@@ -263,10 +295,3 @@ class MixturePredictions(LogLikelihoodScore):
         X = self._check_rows(X)
         y = self._check_targets(X, y)
         return np.concatenate([m.logpdf(y[block]) for block, m in self._mixture_blocks(X)])
-
-
-def _seed(random_state):
-    """Return what numpy's default_rng takes, for what scikit-learn takes."""
-    if isinstance(random_state, np.random.RandomState):
-        return random_state.randint(2**31, size=4)
-    return random_state

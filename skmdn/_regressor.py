@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from skmdn._prediction import POINT_ESTIMATES, MixturePredictions
+from skmdn._prediction import POINT_ESTIMATES, MixturePredictions, check_targets, naming
 from skmdn.distribution.mixture import NormalMixture
 from skmdn.distribution.scale import Diagonal, Triangular
 from skmdn.learning.features import NormalScores
@@ -310,23 +310,24 @@ default="diagonal"
 
     def _check_training(self, X, y, sample_weight, reset=True):
         """Return X, y (n, D) and the weights (n,), checked."""
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            multi_output=True,
-            y_numeric=True,
-            dtype=[np.float64, np.float32],
-            ensure_min_samples=2,
-            reset=reset,
-        )
-        weights = _check_sample_weight(
-            sample_weight, X, dtype=np.float64, ensure_non_negative=True
-        )
+        y = check_targets(y)
+        with naming("X"):
+            X, y = validate_data(
+                self,
+                X,
+                y,
+                accept_sparse="csr",
+                multi_output=True,
+                dtype=[np.float64, np.float32],
+                ensure_min_samples=2,
+                reset=reset,
+            )
+        with naming("sample_weight"):
+            weights = _check_sample_weight(
+                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            )
         if not weights.any():
             raise ValueError("sample_weight is zero for every row; at least one must be positive")
-        y = np.asarray(y, dtype=np.float64)
         if not reset:
             return X, self._check_targets(X, y).reshape(len(y), -1), weights
         self._y_ndim = y.ndim
@@ -422,7 +423,7 @@ default="diagonal"
         """Return standardised features and targets and the weight of the distinct rows."""
         table = np.empty((len(rows.index), X.shape[1] + y.shape[1] + 1), dtype=np.float32)
         table[:, X.shape[1] : -1] = (y[rows.index] - self._y_mean) / self._y_scale
-        table[:, -1] = rows.weights / rows.weights.mean()
+        table[:, -1] = rows.weights
         for block in blocks(len(table), X.shape[1]):
             table[block, : X.shape[1]] = self._features.transform(dense(X[rows.index[block]]))
         return torch.from_numpy(table)
@@ -462,9 +463,9 @@ default="diagonal"
 
     def _check_rows(self, X):
         check_is_fitted(self)
-        return validate_data(
-            self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False
-        )
+        kinds = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
+        with naming("X"):
+            return validate_data(self, X, **kinds, reset=False)
 
     def oof_mixture(self, X):
         """Return the distribution of each training row by the networks that held it out.

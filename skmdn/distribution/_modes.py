@@ -1,4 +1,8 @@
-"""Modes and highest-density regions of batches of one-dimensional Gaussian mixtures."""
+"""Modes and highest-density regions of batches of one-dimensional Gaussian mixtures.
+
+Everything here runs with NumPy's floating-point warnings off: logs of empty weights and densities
+that underflow are part of the work.
+"""
 
 from __future__ import annotations
 
@@ -6,206 +10,236 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from ._roots import Array, Components, blocks, find_root
+from ._roots import Array, Components, Rows, blocks, columns, find_root, halves
 
-Rows = NDArray[np.intp]
 _LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
 
 
-def columns(components: Components, rows: Rows) -> Components:
-    """The components of the given rows, one column a row: ``(K, len(rows))``."""
-    weights, means, scales = components
-    return (
-        np.ascontiguousarray(weights[rows].T),
-        np.ascontiguousarray(means[rows].T),
-        np.ascontiguousarray(scales[rows].T),
-    )
-
-
-def find_modes(weights: Array, means: Array, scales: Array) -> tuple[Rows, Array]:
-    """All local maxima of the density: their rows (ascending) and locations (ascending in a row).
+def find_modes(components: Components, highest: bool = False) -> tuple[Rows, Array, Array]:
+    """All local maxima of the density, or those that may be its highest.
 
     Between neighbours in {m_k, m_k +- s_k, m_k +- sqrt(3) s_k} every component's first and second
     derivative is monotone, so sums of their values at the ends bound the mixture's. An interval
     is settled where these bounds show the first derivative to have at most one root; otherwise it
-    is halved. What is left is too narrow for two maxima that float64 could tell apart.
+    is halved, until it is too narrow for two maxima that float64 could tell apart.
+
+    Returns rows (ascending), locations (ascending within a row) and log-densities.
     """
-    components = (weights, means, scales)
-    rows, left, right = _first_intervals(means, scales)
+    ranges = _ranges_of_the_highest if highest else _whole_ranges
+    rows, left, right = _first_intervals(*ranges(*components), components)
     found: list[tuple[Rows, Array, Array]] = []
     while rows.size:
         settled, holds_mode = np.empty((2, rows.size), bool)
-        for some in blocks(rows.size, weights.shape[1]):
+        for some in blocks(rows.size, 2 * components[0].shape[1]):
             here = columns(components, rows[some])
             settled[some], holds_mode[some] = _settle(left[some], right[some], *here)
         found.append((rows[holds_mode], left[holds_mode], right[holds_mode]))
-        open_ = np.flatnonzero(~settled)
-        rows, left, right = rows[open_], left[open_], right[open_]
-        middle = left + 0.5 * (right - left)
-        rows = np.concatenate([rows, rows])
-        left, right = np.concatenate([left, middle]), np.concatenate([middle, right])
+        rows, left, right = halves(rows[~settled], left[~settled], right[~settled])
     rows, left, right = (np.concatenate(part) for part in zip(*found, strict=True))
     order = np.lexsort((left, rows))
     rows, left, right = rows[order], left[order], right[order]
-    located = columns(components, rows)
-    maxima = np.ones(rows.size)
-    modes = find_root(_critical_step, 0.5 * left + 0.5 * right, left, right, maxima, *located)
-    return _merge(rows, modes, *located)
+    return _merge(rows, _critical_points(1.0, rows, left, right, components), components)
 
 
-def _first_intervals(means: Array, scales: Array) -> tuple[Rows, Array, Array]:
+def _whole_ranges(weights: Array, means: Array, scales: Array) -> tuple[Rows, Array, Array]:
+    """Where modes can be: from the least to the greatest mean, with a margin to see them fall."""
+    margin, first, last = scales.min(axis=1), means.min(axis=1), means.max(axis=1)
+    low = np.minimum(first - margin, np.nextafter(first, -np.inf))
+    high = np.maximum(last + margin, np.nextafter(last, np.inf))
+    return np.arange(len(means)), low, high
+
+
+def _ranges_of_the_highest(
+    weights: Array, means: Array, scales: Array
+) -> tuple[Rows, Array, Array]:
+    """Ranges between neighbouring means that can hold the highest mode.
+
+    Every component is monotone in between, so the sum of its larger ends bounds the density; it
+    has to reach the density at every mean.
+    """
+    _, low, high = _whole_ranges(weights, means, scales)
+    knots = np.sort(np.column_stack([low, means, high]), axis=1)
+    may = np.empty((len(knots), knots.shape[1] - 1), bool)
+    for some in blocks(len(knots), means.shape[1] * knots.shape[1]):
+        weight, mean, scale = (part[some].T[..., None] for part in (weights, means, scales))
+        log_peak = np.log(weight) - np.log(scale)
+        density = np.exp(
+            log_peak - log_peak.max(axis=0) - 0.5 * ((knots[some] - mean) / scale) ** 2
+        )
+        bound = np.maximum(density[..., 1:], density[..., :-1]).sum(axis=0)
+        may[some] = bound >= (1 - 1e-12) * density.sum(axis=0).max(axis=1, keepdims=True)
+    rows, gap = np.nonzero(may)
+    return rows, knots[rows, gap], knots[rows, gap + 1]
+
+
+def _first_intervals(
+    rows: Rows, low: Array, high: Array, components: Components
+) -> tuple[Rows, Array, Array]:
+    """Cut the ranges from ``low`` to ``high`` where a component's derivatives turn."""
+    _, means, scales = (part[rows] for part in components)
     multiples = np.array([-np.sqrt(3), -1, 0, 1, np.sqrt(3)])[:, None]
-    points = (means[:, None] + multiples * scales[:, None]).reshape(len(means), -1)
-    margin = scales.min(axis=1)
-    first = np.minimum(means.min(axis=1) - margin, np.nextafter(means.min(axis=1), -np.inf))
-    last = np.maximum(means.max(axis=1) + margin, np.nextafter(means.max(axis=1), np.inf))
-    points = np.clip(points, first[:, None], last[:, None])
-    points = np.concatenate([points, first[:, None], last[:, None]], axis=1)
-    points.sort(axis=1)
-    rows, index = np.nonzero(points[:, 1:] > points[:, :-1])
-    return rows, points[rows, index], points[rows, index + 1]
-
-
-def _settle(
-    left: Array, right: Array, weights: Array, means: Array, scales: Array
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Whether an interval holds at most one critical point, or is too narrow; and if a maximum."""
-    log_peaks = _log(weights) - np.log(scales)
-    slope_left, bend_left, density_left = _derivatives(left, log_peaks, means, scales)
-    slope_right, bend_right, density_right = _derivatives(right, log_peaks, means, scales)
-    # one common factor a column, so that both ends compare
-    top = np.maximum(density_left[1], density_right[1])
-    factor_left, factor_right = np.exp(density_left[1] - top), np.exp(density_right[1] - top)
-    one_sign = np.zeros(left.shape, bool)
-    for at_left, at_right in ((slope_left, slope_right), (bend_left, bend_right)):
-        a, b = at_left * factor_left, at_right * factor_right
-        one_sign |= (np.minimum(a, b).sum(axis=0) >= 0) | (np.maximum(a, b).sum(axis=0) <= 0)
-    a, b = density_left[0] * factor_left, density_right[0] * factor_right
-    relative = ((right - left) / scales) ** 4
-    narrow = (relative * np.maximum(a, b)).sum(axis=0) <= 1e-15 * np.minimum(a, b).sum(axis=0)
-    middle = left + 0.5 * (right - left)
-    settled = one_sign | narrow | (middle <= left) | (middle >= right)
-    return settled, settled & (slope_left.sum(axis=0) >= 0) & (slope_right.sum(axis=0) < 0)
+    points = (means[:, None] + multiples * scales[:, None]).reshape(rows.size, -1)
+    points = np.clip(points, low[:, None], high[:, None])
+    points = np.sort(np.column_stack([low, points, high]), axis=1)
+    pieces, index = np.nonzero(points[:, 1:] > points[:, :-1])
+    return rows[pieces], points[pieces, index], points[pieces, index + 1]
 
 
 def _derivatives(
-    x: Array, log_peaks: Array, means: Array, scales: Array
-) -> tuple[Array, Array, tuple[Array, Array]]:
-    """Components' first and second derivatives at x, and densities, all over exp(largest log)."""
-    z = (x - means) / scales
+    x: Array, weights: Array, means: Array, scales: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Components' densities, their first and second derivatives at x, all over exp(``top``)."""
+    rates = 1 / scales
+    z = (x - means) * rates
     square = z * z
-    log_density = log_peaks - 0.5 * square
-    top = np.maximum(log_density.max(axis=0), -1e308)
-    density = np.exp(log_density - top)
-    slope = -z / scales * density
-    bend = (square - 1) / scales**2 * density
-    return slope, bend, (density, top)
+    density = np.log(weights) - np.log(scales) - _LOG_SQRT_2PI - 0.5 * square
+    top = np.maximum(density.max(axis=0), -1e308)
+    density -= top
+    np.exp(density, out=density)
+    slope = density * rates
+    square -= 1
+    square *= slope
+    square *= rates
+    z *= slope
+    return density, np.negative(z, out=z), square, top
+
+
+def _log_density(x: Array, *components: Array) -> Array:
+    density, _, _, top = _derivatives(x, *components)
+    return np.log(density.sum(axis=0)) + top
+
+
+def _settle(
+    left: Array, right: Array, *components: Array
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Whether an interval holds at most one critical point, or is too narrow; and if a maximum.
+
+    The sign of the slope at a point depends on nothing but the point, and 0 counts as rising:
+    neighbours agree at their common end, and no maximum is lost or seen twice.
+    """
+    ends = np.stack([left, right])
+    density, slope, bend, top = _derivatives(ends, *(part[:, None] for part in components))
+    rises = slope.sum(axis=0) >= 0
+    for part in (density, slope, bend):
+        part *= np.exp(top - top.max(axis=0))
+    least, most = (
+        [bound(part[:, 0], part[:, 1]).sum(axis=0) for part in (density, slope, bend)]
+        for bound in (np.minimum, np.maximum)
+    )
+    middle = left + 0.5 * (right - left)
+    settled = (least[1] >= 0) | (most[1] <= 0) | (least[2] >= 0) | (most[2] <= 0)
+    settled |= (middle <= left) | (middle >= right)
+    width = (right - left) / components[2]
+    settled |= (np.maximum(density[:, 0], density[:, 1]) * width**4).sum(axis=0) < 1e-15 * least[0]
+    return settled, settled & rises[0] & ~rises[1]
+
+
+def _critical_points(
+    side: float, rows: Rows, left: Array, right: Array, components: Components
+) -> Array:
+    """The maximum (side 1) or minimum (side -1) of the density in each interval."""
+    sides = np.full(rows.size, side)
+    start = left + 0.5 * (right - left)
+    return find_root(_critical_step, start, left, right, sides, *columns(components, rows))
 
 
 def _critical_step(
     x: Array, side: Array, weights: Array, means: Array, scales: Array
 ) -> tuple[Array, NDArray[np.bool_]]:
-    """Newton's step towards a maximum (side 1) or a minimum (side -1) of the density."""
-    slopes, bends, (density, _) = _derivatives(x, _log(weights) - np.log(scales), means, scales)
+    """Newton's step to a root of the slope, towards where ``side`` times the density grows."""
+    density, slopes, bends, _ = _derivatives(x, weights, means, scales)
     slope, bend = side * slopes.sum(axis=0), side * bends.sum(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        step = np.where(bend < 0, -slope / bend, np.copysign(np.inf, slope))
-        width = np.sqrt(density.sum(axis=0) / np.abs(bend))
+    step = np.where(bend < 0, -slope / bend, np.copysign(np.inf, slope))
     noise = np.abs(slope) <= 4e-16 * np.abs(slopes).sum(axis=0)
     step[noise] = 0
+    width = np.sqrt(density.sum(axis=0) / np.abs(bend))
     return step, noise | (np.abs(step) <= 2e-16 * (np.abs(x) + width))
 
 
-def _log(weights: Array) -> Array:
-    with np.errstate(divide="ignore"):
-        return np.log(weights)
-
-
-def _merge(
-    rows: Rows, modes: Array, weights: Array, means: Array, scales: Array
-) -> tuple[Rows, Array]:
+def _merge(rows: Rows, modes: Array, components: Components) -> tuple[Rows, Array, Array]:
     """Drop a mode so close to the one before that no float64 density shows a dip between them.
 
-    Three critical points within d bound the dip by d^4 max|f''''| / 384, and |f''''| by 3 f_k / s_k^4.
+    The dip of three critical points within d is at most d^4 max|f''''| / 384, where component
+    k's share of f'''' is at most 3 / s_k^4 times its largest density in between.
     """
-    gap = np.diff(modes, prepend=-np.inf)
-    gap[np.diff(rows, prepend=-1) > 0] = np.inf
-    _, _, (density, _) = _derivatives(modes, _log(weights) - np.log(scales), means, scales)
-    apart = (density * (gap / scales) ** 4).sum(axis=0) > 1e-15 * density.sum(axis=0)
-    apart |= np.isinf(gap)
-    return rows[apart], modes[apart]
+    log_densities = _log_density(modes, *columns(components, rows))
+    second = np.flatnonzero(np.diff(rows) == 0) + 1
+    before, mode = modes[second - 1], modes[second]
+    weights, means, scales = columns(components, rows[second])
+    nearest = (np.clip(means, before, mode) - means) / scales
+    largest = np.log(weights) - np.log(scales) - _LOG_SQRT_2PI - 0.5 * nearest**2
+    relative = np.exp(largest - np.minimum(log_densities[second - 1], log_densities[second]))
+    dip = (relative * ((mode - before) / scales) ** 4).sum(axis=0) / 128
+    keep = np.ones(rows.size, bool)
+    keep[second[dip < 1e-17]] = False
+    return rows[keep], modes[keep], log_densities[keep]
 
 
 # Highest-density regions -----------------------------------------------------------------------
 
 
-def find_region(
-    coverage: Array, weights: Array, means: Array, scales: Array
-) -> tuple[Array, Array]:
+def find_region(coverage: Array, components: Components) -> tuple[Array, Array]:
     """Ends of the highest-density region, ``(n, 2 M)`` ascending, nan where absent; log level.
 
     Between neighbouring critical points the density is monotone and meets a level at most once.
     The probability above a level is therefore an alternating sum of cdfs at these crossings; it
     falls as the level rises, and the level is its bracketed root.
     """
-    n = len(weights)
-    segments = _Segments(weights, means, scales)
-    top = np.full(n, -np.inf)
+    weights, _, scales = components
+    segments = _Segments(components)
+    top = np.full(len(weights), -np.inf)
     np.maximum.at(top, segments.rows, segments.log_high)
     # f >= w_k f_k, so P(f < level) <= sum_k w_k P_k(w_k f_k < level), each a chi-square tail
     tail = 0.5 * special.chdtri(1, 1 - coverage)
-    log_peaks = np.where(weights > 0, _log(weights) - np.log(scales), np.inf) - _LOG_SQRT_2PI
+    log_peaks = np.where(weights > 0, np.log(weights) - np.log(scales) - _LOG_SQRT_2PI, np.inf)
     floor = log_peaks.min(axis=1) - tail - 1e-9
     start = np.maximum(top - tail, floor)
-    level = find_root(segments.level_step, start, floor, top, np.arange(n), coverage)
+    level = find_root(segments.level_step, start, floor, top, np.arange(len(weights)), coverage)
     return segments.ends(level), level
 
 
 class _Segments:
-    """The pieces between critical points of the density, two a mode: a rising and a falling one.
+    """The pieces between critical points of the density: a rising and a falling one a mode.
 
-    Places are kept as distances from the segment's mode, so that a narrow mode far from 0 loses
-    no digits. The other end is at ``low``, infinite for the outermost; ``log_high`` and
+    Places are kept as distances from the piece's mode, so that a narrow mode far from 0 loses no
+    digits. The other end is at ``low``, infinite for the outermost pieces; ``log_high`` and
     ``log_low`` are the log-densities at both ends.
     """
 
-    def __init__(self, weights: Array, means: Array, scales: Array) -> None:
-        components = (weights, means, scales)
-        mode_rows, modes = find_modes(*components)
-        same = np.flatnonzero(np.diff(mode_rows) == 0)
-        located = columns(components, mode_rows[same])
-        low, high = modes[same], modes[same + 1]
-        minima = np.full(same.size, -1.0)
-        antimodes = find_root(_critical_step, 0.5 * (low + high), low, high, minima, *located)
-        self.n = len(weights)
-        self.rows = np.repeat(mode_rows, 2)
-        self.falling = np.tile([-1.0, 1.0], modes.size)
+    def __init__(self, components: Components) -> None:
+        rows, modes, log_densities = find_modes(components)
+        next_to = np.flatnonzero(np.diff(rows) == 0)
+        between = (rows[next_to], modes[next_to], modes[next_to + 1])
+        self.n = len(components[0])
+        self.rows = np.repeat(rows, 2)
+        self.falling = np.tile([-1.0, 1.0], rows.size)
         self.mode = np.repeat(modes, 2)
-        low = np.tile([-np.inf, np.inf], modes.size)
-        low[2 * same + 1] = low[2 * same + 2] = antimodes
-        self.low = low - self.mode
+        ends = np.tile([-np.inf, np.inf], rows.size)
+        ends[2 * next_to + 1] = _critical_points(-1.0, *between, components)
+        ends[2 * next_to + 2] = ends[2 * next_to + 1]
+        self.low = ends - self.mode
         weights, means, scales = columns(components, self.rows)
         self.columns = weights, means - self.mode, scales
-        self.x = np.zeros(self.rows.size)  # where the last level was met
-        self.log_high = _log_density(self.x, *self.columns)
+        self.log_high = np.repeat(log_densities, 2)
         self.log_low = _log_density(self.low, *self.columns)
+        self.x = np.zeros(self.rows.size)  # where the last level was met
 
-    def cross(self, level: Array) -> tuple[NDArray[np.intp], Components]:
-        """Meet ``level`` (one a row): the segments that do, their columns; places in ``self.x``."""
+    def cross(self, level: Array) -> tuple[Rows, Components]:
+        """Place ``self.x`` where pieces meet the level of their row; which do, their columns."""
         levels = level[self.rows]
         met = np.flatnonzero((self.log_low < levels) & (levels < self.log_high))
-        weights, means, scales = (component[:, met] for component in self.columns)
-        levels, falling = levels[met], self.falling[met]
+        weights, means, scales = (part[:, met] for part in self.columns)
+        levels, falling, low = levels[met], self.falling[met], self.low[met]
         # at this distance from its mean each component's density is at most level / K
-        excess = _log(weights) - np.log(scales) - _LOG_SQRT_2PI + np.log(len(weights)) - levels
+        excess = np.log(weights) - np.log(scales) - _LOG_SQRT_2PI + np.log(len(weights)) - levels
         reach = scales * np.sqrt(2 * np.maximum(excess, 0))
         outside = falling * (falling * means + reach).max(axis=0)
-        end = np.where(np.isinf(self.low[met]), outside, self.low[met])
-        low, high = np.minimum(end, 0), np.maximum(end, 0)
-        known = (low < self.x[met]) & (self.x[met] < high)
-        start = np.where(known, self.x[met], 0.5 * (low + high))
+        end = np.where(np.isinf(low), outside, low)
+        left, right = np.minimum(end, 0), np.maximum(end, 0)
+        known = (left < self.x[met]) & (self.x[met] < right)
+        start = np.where(known, self.x[met], 0.5 * end)
         arguments = (levels, falling, weights, means, scales)
-        self.x[met] = find_root(_crossing_step, start, low, high, *arguments)
+        self.x[met] = find_root(_crossing_step, start, left, right, *arguments)
         return met, (weights, means, scales)
 
     def level_step(
@@ -214,50 +248,41 @@ class _Segments:
         """Newton's step of the level towards probability ``coverage`` above it."""
         levels = np.full(self.n, np.inf)
         levels[rows] = level
-        met, (weights, means, scales) = self.cross(levels)
-        x = self.x[met]
-        slope, _, (density, _) = _derivatives(x, _log(weights) - np.log(scales), means, scales)
-        inverse_score = np.abs(density.sum(axis=0) / slope.sum(axis=0))
-        cdf = (weights * special.ndtr((x - means) / scales)).sum(axis=0)
+        met, here = self.cross(levels)
+        weights, means, scales = here
+        density, slope, _, _ = _derivatives(self.x[met], *here)
+        width = np.abs(density.sum(axis=0) / slope.sum(axis=0))
+        cdf = (weights * special.ndtr((self.x[met] - means) / scales)).sum(axis=0)
         inside = np.bincount(self.rows[met], self.falling[met] * cdf, self.n)[rows]
-        width = np.bincount(self.rows[met], inverse_score, self.n)[rows]
-        converged = np.abs(inside - coverage) <= 1e-13
-        with np.errstate(divide="ignore"):
-            step = (inside - coverage) / (np.exp(level) * width)
+        # dP / dlevel = -sum over crossings of 1 / |f'|, times f for the log of the level
+        step = inside - coverage
+        converged = np.abs(step) <= 1e-13
+        step /= np.exp(level) * np.bincount(self.rows[met], width, self.n)[rows]
         return np.where(converged, 0, step), converged
 
     def ends(self, level: Array) -> Array:
         """Where the density meets ``level``: ``(n, 2 M)``, ascending, then nan."""
         met, _ = self.cross(level)
-        first = np.searchsorted(self.rows, self.rows[met])
-        ends = np.full((self.n, np.bincount(self.rows).max()), np.nan)
-        ends[self.rows[met], met - first] = self.mode[met] + self.x[met]
-        ends.sort(axis=1)
-        return ends
-
-
-def _log_density(x: Array, weights: Array, means: Array, scales: Array) -> Array:
-    _, _, (density, top) = _derivatives(x, _log(weights) - np.log(scales), means, scales)
-    return np.log(density.sum(axis=0)) + top - _LOG_SQRT_2PI
+        place = np.arange(self.rows.size) - np.searchsorted(self.rows, self.rows)
+        ends = np.full((self.n, place.max() + 1), np.nan)
+        ends[self.rows[met], place[met]] = self.mode[met] + self.x[met]
+        return np.sort(ends, axis=1)
 
 
 def _crossing_step(
-    x: Array, level: Array, falling: Array, weights: Array, means: Array, scales: Array
+    x: Array, level: Array, falling: Array, *components: Array
 ) -> tuple[Array, NDArray[np.bool_]]:
     """Newton's step towards log f(x) = level on a piece where f is monotone."""
-    slopes, bends, (densities, top) = _derivatives(
-        x, _log(weights) - np.log(scales), means, scales
-    )
-    density, slope = densities.sum(axis=0), slopes.sum(axis=0)
-    score, bend = slope / density, bends.sum(axis=0) / density - (slope / density) ** 2
-    missing = level - (np.log(density) + top - _LOG_SQRT_2PI)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        step = missing / score
+    density, slope, bend, top = _derivatives(x, *components)
+    total = density.sum(axis=0)
+    score = slope.sum(axis=0) / total
+    missing = level - (np.log(total) + top)
+    step = missing / score
     wrong_way = np.sign(step) != -falling * np.sign(missing)
     step = np.where(wrong_way, np.copysign(np.inf, -falling * missing), step)
-    noise = np.abs(missing) <= 4e-16 * np.maximum(np.abs(level), 1)
-    step[noise] = 0
-    with np.errstate(invalid="ignore"):
-        error = np.abs(0.5 * bend * step**2)
-    short = (np.abs(missing) < 0.01) & (error <= 1e-16 * np.maximum(np.abs(level), 1))
-    return step, noise | short
+    noise = 1e-16 * np.maximum(np.abs(level), 1)
+    at_root = np.abs(missing) <= 4 * noise
+    step[at_root] = 0
+    # what the step leaves behind, to second order
+    left_over = np.abs(0.5 * (bend.sum(axis=0) / total - score**2) * step**2)
+    return step, at_root | ((np.abs(missing) < 0.01) & (left_over <= noise))

@@ -7,13 +7,15 @@ then sums of long vectors, and every array of a block stays in a core's cache.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
 Array = NDArray[np.float64]
-Components = tuple[Array, Array, Array]
+Rows = NDArray[np.intp]
+Components = tuple[Array, Array, Array]  # weights, means, scales
 
 BLOCK = 1 << 15  # float64 elements of one array of a block: 256 KiB, a few of them fit an L2 cache
 
@@ -24,27 +26,37 @@ def blocks(n: int, width: int, size: int = BLOCK) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
+def columns(components: Components, rows: Rows | slice) -> Components:
+    """Components of the given rows, one column a row: ``(K, len(rows))``."""
+    weights, means, scales = (np.ascontiguousarray(part[rows].T) for part in components)
+    return weights, means, scales
+
+
 def without_empty(weights: Array, means: Array, scales: Array) -> Components:
-    """Move components of weight 0 onto the heaviest one of their row, where they change nothing."""
+    """Move components of weight 0 onto their row's heaviest one, where they change nothing."""
     empty = weights <= 0
     if not empty.any():
         return weights, means, scales
     heaviest = weights.argmax(axis=1)[:, None]
-    return (
-        weights,
-        np.where(empty, np.take_along_axis(means, heaviest, axis=1), means),
-        np.where(empty, np.take_along_axis(scales, heaviest, axis=1), scales),
-    )
+    means = np.where(empty, np.take_along_axis(means, heaviest, axis=1), means)
+    return weights, means, np.where(empty, np.take_along_axis(scales, heaviest, axis=1), scales)
+
+
+def halves(rows: Rows, left: Array, right: Array) -> tuple[Rows, Array, Array]:
+    """Halve intervals."""
+    middle = left + 0.5 * (right - left)
+    left, right = np.concatenate([left, middle]), np.concatenate([middle, right])
+    return np.concatenate([rows, rows]), left, right
 
 
 def find_root(
     newton_step: Callable[..., tuple[Array, NDArray[np.bool_]]],
-    start: Array,
-    low: Array,
-    high: Array,
-    *arguments: Array,
+    start: NDArray[Any],
+    low: NDArray[Any],
+    high: NDArray[Any],
+    *arguments: NDArray[Any],
     max_iterations: int = 300,
-) -> Array:
+) -> NDArray[Any]:
     """Roots of many functions at once: Newton-like steps, kept inside a shrinking bracket.
 
     ``newton_step(x, *arguments)`` returns a step whose sign says on which side of ``x`` the root

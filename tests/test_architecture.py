@@ -34,7 +34,8 @@ ARROWS = [
     (r"skmdn\.metrics", DISTRIBUTION),
     (r"skmdn\.display", rf"skmdn\.metrics|{DISTRIBUTION}"),
     (r"skmdn\._prediction", DISTRIBUTION),
-    (r"skmdn\._regressor", rf"skmdn\._prediction|{DISTRIBUTION}|{LEARNING}"),
+    (r"skmdn\._conformal", rf"skmdn\._prediction|{DISTRIBUTION}"),
+    (r"skmdn\._regressor", rf"skmdn\._(prediction|conformal)|{DISTRIBUTION}|{LEARNING}"),
     (r"skmdn\._autoregressive", rf"skmdn\._(prediction|regressor)|{DISTRIBUTION}"),
 ]
 
@@ -44,7 +45,7 @@ LIBRARIES = [
     (r"skmdn", set(), set()),
     (DISTRIBUTION, NUMERIC, {"torch"}),
     (LEARNING, NUMERIC | {"torch"}, set()),
-    (r"skmdn\.(_prediction|metrics)", NUMERIC, set()),
+    (r"skmdn\.(_prediction|_conformal|metrics)", NUMERIC, set()),
     (r"skmdn\.display", NUMERIC, {"matplotlib"}),
     (r"skmdn\._(regressor|autoregressive)", NUMERIC | {"joblib", "torch"}, set()),
 ]

@@ -14,7 +14,6 @@ from sklearn.utils.validation import _check_sample_weight
 from skmdn.distribution.batch import check_probability
 from skmdn.distribution.density import generator
 from skmdn.distribution.mixture import NormalMixture
-from skmdn.distribution.one_target import Region
 
 #: Rows beyond which a larger block is no faster.
 _MOST_ROWS = 2**15
@@ -183,50 +182,6 @@ class MixturePredictions(LogLikelihoodScore):
             raise ValueError(f"quantiles must be one number or a list of them; got {quantiles!r}")
         levels = levels[:, None]
         return self._answers(X, lambda m: per_target(m, lambda one: one.ppf(levels).T))
-
-    def predict_interval(self, X, coverage=0.9):
-        """Return equal-tailed prediction intervals of each target.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        coverage : float, default=0.9
-            Probability inside, strictly between 0 and 1.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, 2) or (n_samples, n_outputs, 2)
-            Lower and upper ends, in the units of y.
-        """
-        return self._answers(
-            X, lambda m: per_target(m, lambda one: np.stack(one.interval(coverage), axis=-1))
-        )
-
-    def predict_region(self, X, coverage=0.9):
-        """Return highest-density regions of one target: unions of disjoint intervals.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        coverage : float, default=0.9
-            Probability inside, strictly between 0 and 1.
-
-        Returns
-        -------
-        Region
-            ``intervals`` (n_samples, m, 2), ascending and padded with NaN, m being the most
-            intervals a row has; ``counts`` (n_samples,); ``log_level`` (n_samples,), the
-            log-density at their ends.
-
-        Raises
-        ------
-        ValueError
-            For several targets; see `NormalMixture.in_region`, or take a ``marginal``.
-        """
-        X = self._check_rows(X)
-        parts = [mixture.region(coverage) for _, mixture in self._mixture_blocks(X)]
-        intervals, counts, log_level = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return Region(intervals[:, : counts.max()], counts, log_level)
 
     def predict_var(self, X):
         """Return the conditional variance of each target.

@@ -14,7 +14,8 @@ from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from skmdn._prediction import POINT_ESTIMATES, MixturePredictions, check_targets, naming
+from skmdn._conformal import PredictionSets
+from skmdn._prediction import POINT_ESTIMATES, check_targets, naming
 from skmdn.distribution.mixture import NormalMixture
 from skmdn.distribution.scale import Diagonal, Triangular
 from skmdn.learning.features import NormalScores
@@ -32,7 +33,7 @@ _CACHED_NUMBERS = 2**18
 _MOST_HELD_OUT = 0.1
 
 
-class MDNRegressor(MixturePredictions, RegressorMixin, BaseEstimator):
+class MDNRegressor(PredictionSets, RegressorMixin, BaseEstimator):
     """Mixture density network: learns the whole conditional distribution p(y|x).
 
     A network's outputs are the weights, means and covariances of a Gaussian mixture (Bishop 1994).
@@ -444,6 +445,7 @@ default="diagonal"
         )
 
     def _keep(self, flat, variance_factor):
+        vars(self).pop("conformity_scores_", None)  # of the networks there were
         # In float64, so that a row's answer does not depend on the rows beside it.
         self.network_ = MixtureNetwork(self._architecture(), flat.double().cpu())
         self._member_factor = variance_factor

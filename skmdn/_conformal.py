@@ -1,0 +1,300 @@
+"""Prediction sets: a mixture's own, and calibrated ones (split conformal prediction).
+
+The sets a mixture proposes for y are nested: the larger the coverage asked for, the larger the
+set. The conformity score of (x, y) says which of them has y on its border. With scores of m rows
+that the mixtures do not know, exchangeable with a new row, the set of the ceil((m + 1) coverage)th
+smallest score holds the new y with at least that probability, whatever the mixtures are worth
+(Vovk, Gammerman & Shafer 2005; Lei et al. 2018, JASA 113:1094).
+
+A score is minus the log of the probability outside the set, in nats. Models are wrong far out in
+the tails, and float64 ends there: beyond the set with `_FARTHEST` outside, sets grow by distance
+instead, one standard deviation a nat, so that finite values of y have finite scores and sets.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.exceptions import NotFittedError
+
+from skmdn._prediction import MixturePredictions, per_target
+from skmdn.distribution.batch import check_coverage
+from skmdn.distribution.mixture import NormalMixture
+from skmdn.distribution.one_target import Region
+from skmdn.distribution.scale import Array
+
+_FARTHEST = 1e-9
+_FARTHEST_SCORE = -math.log(_FARTHEST)
+#: Draws of several targets that rank a density among all of its row's.
+_N_DRAWS = 1000
+#: What scores and sets are rounded by, at most: y at the very border of its set stays inside.
+_ROUNDING = 1e-9
+
+
+class ConformityScores(NamedTuple):
+    """Scores of the rows that prediction sets are calibrated on, ascending."""
+
+    intervals: Array
+    """Of the equal-tailed intervals of each target, (m,) or (m, D)."""
+    regions: Array
+    """Of the highest-density regions of all targets together, (m,)."""
+
+
+class PredictionSets(MixturePredictions):
+    """Intervals and regions of an estimator's mixtures, and what calibrates them."""
+
+    conformity_scores_: ConformityScores
+
+    def calibrate(self, X, y, out_of_fold=False):
+        """Learn from data how far prediction sets must reach to hold what they promise.
+
+        Afterwards ``conformal=True`` is there for `predict_interval`, `predict_region` and
+        `in_region`. With m rows that `fit` has not seen, exchangeable with the rows to come, their
+        sets hold a new y with at least the probability asked for, and with at most 1 / (m + 1)
+        more if scores have no ties, for whatever the networks have learned: on average over
+        calibration data and new rows, not for each x (Vovk, Gammerman & Shafer 2005; Lei et al.
+        2018, JASA 113:1094). The guarantee is on each target's interval by itself, and on the
+        region of all targets together.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        out_of_fold : bool, default=False
+            Whether these are the very rows `fit` was given: each is then judged by the networks
+            that held it out, see `oof_mixture`, and no data are spared. Coverage then is no longer
+            guaranteed: sets come from all networks together, and training stopped by the rows
+            held out. (Predicting with the network that held each row out would guarantee
+            2 * coverage - 1 but for the stopping: Barber et al. 2021, Ann. Statist. 49:486.)
+
+        Returns
+        -------
+        self : object
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If the data do not fit, or out of fold for the reasons `oof_mixture` names.
+        """
+        X = self._check_rows(X)
+        y = self._check_targets(X, y)
+        blocks = [(slice(None), self.oof_mixture(X))] if out_of_fold else self._mixture_blocks(X)
+        scores = [
+            (interval_scores(mixture, y[rows]), region_scores(mixture, y[rows]))
+            for rows, mixture in blocks
+        ]
+        self.conformity_scores_ = ConformityScores(
+            *(np.sort(np.concatenate(part), axis=0) for part in zip(*scores, strict=True))
+        )
+        return self
+
+    def _calibration(self) -> ConformityScores:
+        if not hasattr(self, "conformity_scores_"):
+            raise NotFittedError("conformal=True needs scores of other data: call calibrate first")
+        return self.conformity_scores_
+
+    def predict_interval(self, X, coverage=0.9, conformal=False):
+        """Return equal-tailed prediction intervals of each target.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        coverage : float, default=0.9
+            Probability inside, strictly between 0 and 1.
+        conformal : bool, default=False
+            Whether the probability is what `calibrate` guarantees, not what the networks believe.
+            The interval is then the one they give another coverage, the same for all rows
+            (Chernozhukov, Wuethrich & Zhu 2021, PNAS 118:e2107794118).
+
+        Returns
+        -------
+        ndarray of shape (n_samples, 2) or (n_samples, n_outputs, 2)
+            Lower and upper ends, in the units of y.
+
+        Raises
+        ------
+        ValueError
+            If the coverage is not inside (0, 1), or for so few calibration rows no finite interval
+            has it; `NotFittedError` if there are none.
+        """
+        if conformal:
+            reach = threshold(self._calibration().intervals, coverage)
+            return self._answers(X, lambda mixture: interval(mixture, reach))
+        return self._answers(
+            X, lambda m: per_target(m, lambda one: np.stack(one.interval(coverage), axis=-1))
+        )
+
+    def predict_region(self, X, coverage=0.9, conformal=False):
+        """Return highest-density regions of one target: unions of disjoint intervals.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        coverage : float, default=0.9
+            Probability inside, strictly between 0 and 1.
+        conformal : bool, default=False
+            Whether the probability is what `calibrate` guarantees, not what the networks believe.
+            The region is then the one they give another coverage, the same for all rows (Izbicki,
+            Shimizu & Stern 2022, JMLR 23:87).
+
+        Returns
+        -------
+        Region
+            ``intervals`` (n_samples, m, 2), ascending and padded with NaN, m being the most
+            intervals a row has; ``counts`` (n_samples,); ``log_level`` (n_samples,), the
+            log-density at their ends, NaN where a conformal region reaches so far that distances
+            decide.
+
+        Raises
+        ------
+        ValueError
+            For several targets: these have `in_region`. As well as for `predict_interval`.
+        """
+        X = self._check_rows(X)
+        if conformal:
+            reach = threshold(self._calibration().regions, coverage)
+            parts = [region(mixture, reach) for _, mixture in self._mixture_blocks(X)]
+        else:
+            parts = [mixture.region(coverage) for _, mixture in self._mixture_blocks(X)]
+        intervals, counts, log_level = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return Region(intervals[:, : counts.max()], counts, log_level)
+
+    def in_region(self, X, y, coverage=0.9, conformal=False):
+        """Tell which rows' y lie in their highest-density region, of all targets together.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        coverage : float, default=0.9
+            Probability inside, strictly between 0 and 1.
+        conformal : bool, default=False
+            As in `predict_region`. For several targets a density is ranked among those of 1,000
+            draws, from the same random numbers in every row; the guarantee is exact even so.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_samples,)
+
+        Raises
+        ------
+        ValueError
+            As for `predict_interval`, or if y does not fit.
+        """
+        X = self._check_rows(X)
+        y = self._check_targets(X, y)
+        blocks = self._mixture_blocks(X)
+        if conformal:
+            reach = threshold(self._calibration().regions, coverage)
+            return np.concatenate([region_scores(m, y[rows]) <= reach for rows, m in blocks])
+        found = [m.in_region(y[rows], coverage, random_state=0) for rows, m in blocks]
+        return np.concatenate(found)
+
+
+def threshold(scores: Array, coverage: float) -> Array:
+    """Return the score up to which sets reach, (), or (D,) for scores (m, D) that ascend."""
+    coverage = check_coverage(coverage)
+    m = len(scores)
+    rank = math.ceil((m + 1) * coverage - _ROUNDING)
+    if rank > m:
+        raise ValueError(
+            f"coverage={coverage} needs calibration on {math.ceil(coverage / (1 - coverage))} "
+            f"rows or more, and there were {m}"
+        )
+    return np.asarray(scores[rank - 1] * (1 + _ROUNDING) + _ROUNDING)
+
+
+# Equal-tailed intervals (Chernozhukov, Wuethrich & Zhu 2021, PNAS 118:e2107794118) ---------------
+
+
+def interval_scores(mixture: NormalMixture, y: Array) -> Array:
+    """Return scores (n,), or (n, D): twice the probability of the smaller tail at y."""
+    if y.ndim == 2:
+        columns = (interval_scores(mixture.marginal(d), y[:, d]) for d in range(y.shape[1]))
+        return np.column_stack(list(columns))
+    outside = 2 * np.minimum(mixture.cdf(y), mixture.sf(y))
+    lower, upper = mixture.interval(1 - _FARTHEST)
+    return _score(outside, _distance(mixture, y, lower, upper))
+
+
+def interval(mixture: NormalMixture, threshold: Array) -> Array:
+    """Return intervals (n, 2), or (n, D, 2), up to a threshold (), or (D,)."""
+    if threshold.ndim == 1:
+        columns = [interval(mixture.marginal(d), reach) for d, reach in enumerate(threshold)]
+        return np.stack(columns, axis=1)
+    lower, upper = mixture.interval(_coverage(threshold))
+    beyond = _beyond(threshold) * mixture.std()
+    return np.stack([lower - beyond, upper + beyond], axis=-1)
+
+
+# Highest-density regions (Izbicki, Shimizu & Stern 2022, JMLR 23:87) -----------------------------
+
+
+def region_scores(mixture: NormalMixture, y: Array) -> Array:
+    """Return scores (n,): the probability of a density below that at y."""
+    if mixture.n_targets > 1:
+        return _joint_scores(mixture, y)
+    mixture, y = mixture.marginal(0), y.ravel()
+    outside = 1 - mixture.region_coverage(y)
+    far = np.flatnonzero(outside < _FARTHEST)
+    beyond = np.zeros(len(y))
+    if far.size:
+        lower, upper = _hull(mixture[far].region(1 - _FARTHEST))
+        beyond[far] = _distance(mixture[far], y[far], lower, upper)
+    return _score(outside, beyond)
+
+
+def region(mixture: NormalMixture, threshold: Array) -> Region:
+    """Return regions of one target up to a threshold."""
+    mixture = mixture.marginal(0)
+    found = mixture.region(_coverage(threshold))
+    beyond = _beyond(threshold) * mixture.std()
+    if not beyond.any():
+        return found
+    lower, upper = _hull(found)
+    ends = np.stack([lower - beyond, upper + beyond], axis=-1)
+    return Region(ends[:, None], np.ones_like(found.counts), np.full(len(ends), np.nan))
+
+
+def _joint_scores(mixture: NormalMixture, y: Array) -> Array:
+    """Rank the log-density at y among those of draws; below all of them, go on by log-density.
+
+    The draws of every row come from the same random numbers: a row's score depends on nothing but
+    the row, which is what the guarantee rests on.
+    """
+    rng = np.random.default_rng(0)
+    uniform = rng.random((_N_DRAWS, 1))
+    normal = rng.standard_normal((_N_DRAWS, 1, mixture.n_targets))
+    score = np.empty(len(mixture))
+    for rows in mixture._blocks(_N_DRAWS * mixture.n_targets):
+        part = mixture[rows]
+        level, drawn = part.logpdf(y[rows]), part.logpdf(part._transport(uniform, normal))
+        outside = (1 + (drawn < level).sum(axis=0)) / (1 + _N_DRAWS)
+        score[rows] = np.maximum(drawn.min(axis=0) - level, 0) - np.log(outside)
+    return score
+
+
+def _hull(region: Region) -> tuple[Array, Array]:
+    last = region.intervals[np.arange(len(region.counts)), region.counts - 1]
+    return region.intervals[:, 0, 0], last[:, 1]
+
+
+def _distance(mixture: NormalMixture, y: Array, lower: Array, upper: Array) -> Array:
+    """How far y lies outside an interval, in standard deviations."""
+    return np.maximum(np.maximum(lower - y, y - upper), 0) / mixture.std()
+
+
+def _score(outside: Array, distance: Array) -> Array:
+    return distance - np.log(np.maximum(outside, _FARTHEST))
+
+
+def _coverage(threshold: Array) -> float:
+    """Return the probability of sets that reach up to a threshold, but for what is beyond."""
+    return -math.expm1(-min(float(threshold), _FARTHEST_SCORE))
+
+
+def _beyond(threshold: Array) -> float:
+    return max(float(threshold) - _FARTHEST_SCORE, 0.0)

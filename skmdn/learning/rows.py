@@ -2,7 +2,8 @@
 
 What is learned must depend on that set alone, not on how it was written down. So equal rows are
 merged, their weights added, and the distinct rows put in an order that depends on nothing but
-their own content. Whatever chance decides later (folds, batches) is decided on that order.
+their own content, and on that only through the order of each column's values: no change of units
+changes it. Whatever chance decides later (folds, batches) is decided on that order.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.utils import gen_batches
 
 _BLOCK_BYTES = 2**24
 
 
 def blocks(n_rows: int, n_columns: int) -> Iterator[slice]:
     """Cut rows into slices of about 16 MB of float64."""
-    return gen_batches(n_rows, max(1, _BLOCK_BYTES // (8 * max(n_columns, 1))))
+    size = max(1, _BLOCK_BYTES // (8 * max(n_columns, 1)))
+    return (slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size))
 
 
 def dense(rows) -> np.ndarray:
@@ -56,7 +57,7 @@ def canonical_rows(X, y: np.ndarray, weights: np.ndarray) -> CanonicalRows:
     present = np.flatnonzero(weights > 0)
     # A power of two changes no digit, and no sum of weights overflows.
     weights = np.ldexp(weights, -np.frexp(weights.max())[1])
-    keys = _row_hashes(X, y)[present]
+    keys = _row_hashes(X, y, present)
     order = np.argsort(keys, kind="stable")
     index, keys = present[order], keys[order]
     first = np.ones(len(index), dtype=bool)
@@ -79,15 +80,14 @@ def _equal_rows(X, y: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.nda
     return equal
 
 
-def _row_hashes(X, y: np.ndarray) -> np.ndarray:
-    """Return a 64-bit hash of the content of each row of (X, y)."""
-    hashes = np.zeros(len(y), dtype=np.uint64)
-    for block in blocks(len(y), X.shape[1] + y.shape[1]):
-        for columns in (dense(X[block]), y[block]):
-            for column in columns.T:
-                # + 0.0 turns -0.0, which equals 0.0, into it.
-                bits = np.ascontiguousarray(column + 0.0, dtype=np.float64).view(np.uint64)
-                hashes[block] = _mixed(hashes[block] ^ bits)
+def _row_hashes(X, y: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Return a 64-bit hash for each row present, made from the ranks of its values."""
+    hashes = np.zeros(len(present), dtype=np.uint64)
+    for table in (X.tocsc() if hasattr(X, "tocsc") else X, y):
+        for j in range(table.shape[1]):
+            column = dense(table[:, [j]])[present, 0]
+            ranks = np.unique(column, return_inverse=True)[1]
+            hashes = _mixed(hashes ^ ranks.astype(np.uint64))
     return hashes
 
 

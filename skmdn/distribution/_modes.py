@@ -198,6 +198,12 @@ def find_region(coverage: Array, components: Components) -> tuple[Array, Array]:
     return segments.ends(level), level
 
 
+def find_coverage(levels: Array, components: Components) -> Array:
+    """Probability of densities of at least ``exp(levels)``, ``(L, n)``."""
+    segments = _Segments(components)
+    return np.stack([segments.probability(*segments.cross(level)) for level in levels])
+
+
 class _Segments:
     """The pieces between critical points of the density: a rising and a falling one a mode.
 
@@ -249,16 +255,19 @@ class _Segments:
         levels = np.full(self.n, np.inf)
         levels[rows] = level
         met, here = self.cross(levels)
-        weights, means, scales = here
         density, slope, _, _ = _derivatives(self.x[met], *here)
         width = np.abs(density.sum(axis=0) / slope.sum(axis=0))
-        cdf = (weights * special.ndtr((self.x[met] - means) / scales)).sum(axis=0)
-        inside = np.bincount(self.rows[met], self.falling[met] * cdf, self.n)[rows]
         # dP / dlevel = -sum over crossings of 1 / |f'|, times f for the log of the level
-        step = inside - coverage
+        step = self.probability(met, here)[rows] - coverage
         converged = np.abs(step) <= 1e-13
         step /= np.exp(level) * np.bincount(self.rows[met], width, self.n)[rows]
         return np.where(converged, 0, step), converged
+
+    def probability(self, met: Rows, here: Components) -> Array:
+        """Probability above the level just crossed, which the pieces ``met`` do, ``(n,)``."""
+        weights, means, scales = here
+        cdf = (weights * special.ndtr((self.x[met] - means) / scales)).sum(axis=0)
+        return np.asarray(np.bincount(self.rows[met], self.falling[met] * cdf, self.n), float)
 
     def ends(self, level: Array) -> Array:
         """Where the density meets ``level``: ``(n, 2 M)``, ascending, then nan."""

@@ -228,6 +228,19 @@ class OneTargetMixture(MixtureDensity):
         check_coverage(coverage)
         return Region(*univariate.region(coverage, *self._one_target("region")))
 
+    def region_coverage(self, y: npt.ArrayLike) -> Array:
+        """Probability of the highest-density region of one target that y is on the border of.
+
+        P(p(Y) >= p(y)), shape (..., n): uniform on (0, 1) where predictions are right.
+
+        Examples
+        --------
+        >>> from skmdn import NormalMixture
+        >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).region_coverage(1.96)
+        array([0.9500042])
+        """
+        return self._ask(univariate.region_coverage, y=y)
+
     def crps(self, y: npt.ArrayLike) -> Array:
         """Continuous ranked probability score of one target, E|Y - y| - E|Y - Y'| / 2.
 

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from ._modes import find_modes, find_region
+from ._modes import find_coverage, find_modes, find_region
 from ._roots import BLOCK, Array, Rows, blocks, columns, halves, tail_quantile, without_empty
 
 _LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
@@ -354,6 +354,18 @@ def region(
         ends[some, : found.shape[1]] = found
     intervals = ends.reshape(*weights.shape, 2)
     return intervals, (~np.isnan(intervals[..., 0])).sum(axis=1), log_level
+
+
+@np.errstate(all="ignore")
+def region_coverage(y: ArrayLike, weights: Array, means: Array, scales: Array) -> Array:
+    """P(p(Y) >= p(y)): probability of the highest-density region with y on its border."""
+    components = without_empty(weights, means, scales)
+    levels = np.maximum(logpdf(y, weights, means, scales), -1e300)  # where the density is 0
+    coverage = np.empty((levels.size // len(weights), len(weights)))
+    for some in blocks(*weights.shape):
+        here = levels.reshape(coverage.shape)[:, some]
+        coverage[:, some] = find_coverage(here, _rows(components, some))
+    return coverage.reshape(levels.shape)
 
 
 def _rows(components: tuple[Array, ...], rows: slice) -> tuple[Array, Array, Array]:

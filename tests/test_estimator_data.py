@@ -1,0 +1,360 @@
+"""Whatever holds the rows, in whatever units: the same model, and densities in the units of y."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import sklearn
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import integrate, sparse, stats
+from scipy.special import logsumexp
+
+from skmdn import MDNRegressor, NormalMixture
+from skmdn.learning.loss import MixtureLoss
+from skmdn.learning.noise import NOISE_MODELS
+
+NOISE_TYPES = ["full", "diagonal", "isotropic", "isotropic_across_components", "fixed"]
+ISOTROPIC = ["isotropic", "isotropic_across_components", "fixed"]
+SCALES = np.array([1e3, 1.0, 1e-3])
+
+
+def data():
+    """Half the cells of X are zero; three targets of unequal scales, correlated given X."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4)) * (rng.random((60, 4)) < 0.5)
+    noise = rng.normal(size=(60, 3)) @ [[1.0, 0.8, 0.0], [0.0, 0.6, 0.5], [0.0, 0.0, 1.0]]
+    return X, (X[:, :3] + 0.5 * noise) * SCALES + [5.0, -3e4, 0.0]
+
+
+X, Y = data()
+Y1 = Y[:, 1]
+TARGETS = {"1-D": Y1, "one column": Y1[:, None], "two": Y[:, [2, 0]], "three": Y}
+
+
+def small(**parameters):
+    defaults = {"n_components": 3, "n_estimators": 2, "max_iter": 10, "hidden_layer_sizes": (8,)}
+    return MDNRegressor(**defaults | {"random_state": 0} | parameters)
+
+
+def assert_same(left, right):
+    for name in ("weights", "means", "covariances"):
+        assert_array_equal(getattr(left, name), getattr(right, name))
+
+
+# --- what holds X ---------------------------------------------------------------------------------
+
+NAMES = list("abcd")
+CONTAINERS = {
+    "list": lambda X: X.tolist(),
+    "fortran": np.asfortranarray,
+    "csr_array": sparse.csr_array,
+    "csr_matrix": sparse.csr_matrix,
+    "csc_array": sparse.csc_array,
+    "coo_array": sparse.coo_array,
+    "csr, 64-bit indices": lambda X: wide(sparse.csr_array(X)),
+    "csr, explicit zeros": lambda X: sparse.csr_array(
+        (X.ravel(), np.tile(range(4), 60), np.arange(0, 241, 4)), shape=X.shape
+    ),
+    "pandas": lambda X: pd.DataFrame(X, columns=NAMES),
+    "polars": lambda X: pl.DataFrame(X, schema=NAMES),
+}
+
+
+def wide(X):
+    X.indices, X.indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
+    return X
+
+
+@pytest.mark.parametrize("hold", CONTAINERS.values(), ids=CONTAINERS)
+def test_all_containers_of_X_give_the_same_model(hold):
+    expected = small().fit(X, Y).predict_mixture(X)
+    assert_same(small().fit(hold(X), Y).predict_mixture(hold(X)), expected)
+    assert_same(
+        small().partial_fit(hold(X), Y).predict_mixture(hold(X)),
+        small().partial_fit(X, Y).predict_mixture(X),
+    )
+
+
+@pytest.mark.parametrize("hold", [list, pd.Series, pl.Series, lambda y: y.astype(np.float32)])
+def test_all_containers_of_y_give_the_same_model(hold):
+    y = np.round(Y1)  # exact in float32
+    model = small().fit(X, hold(y))
+    assert_same(model.predict_mixture(X), small().fit(X, y).predict_mixture(X))
+    assert_array_equal(model.score_samples(X, hold(y)), model.score_samples(X, y))
+
+
+def test_frames_of_targets_and_whole_numbers():
+    frame = pd.DataFrame(Y, columns=["u", "v", "w"])
+    assert_same(small().fit(X, frame).predict_mixture(X), small().fit(X, Y).predict_mixture(X))
+    counts = np.round(3 * X).astype(int)
+    whole = small().fit(counts, counts[:, 0]).predict_mixture(counts)
+    assert_same(whole, small().fit(counts * 1.0, counts[:, 0] * 1.0).predict_mixture(counts * 1.0))
+
+
+def test_single_precision_is_enough():
+    """The model is that of the rounded rows; predictions for float32 rows are float32's."""
+    rounded = X.astype(np.float32)
+    single, double = small().fit(rounded, Y), small().fit(rounded.astype(float), Y)
+    assert_same(
+        single.predict_mixture(rounded.astype(float)),
+        double.predict_mixture(rounded.astype(float)),
+    )
+    assert single.predict(rounded).dtype == np.float64
+    spread = np.sqrt(single.predict_var(X))
+    assert_allclose(
+        (single.predict(rounded) - single.predict(rounded.astype(float))) / spread, 0, atol=1e-5
+    )
+    assert_allclose(single.score(rounded, Y), single.score(X, Y), atol=1e-4)
+
+
+@pytest.mark.parametrize("frame", [CONTAINERS["pandas"], CONTAINERS["polars"]])
+def test_feature_names_are_kept_and_checked(frame):
+    model = small().fit(frame(X), Y1)
+    assert model.feature_names_in_.tolist() == NAMES
+    renamed = pd.DataFrame(X, columns=["a", "b", "z", "d"])
+    reordered = pd.DataFrame(X[:, ::-1], columns=NAMES[::-1])
+    for other in (renamed, reordered):
+        for ask in (model.predict, model.predict_mixture, model.sample, model.predict_region):
+            with pytest.raises(ValueError, match="feature names"):
+                ask(other)
+        with pytest.raises(ValueError, match="feature names"):
+            model.partial_fit(other, Y1)
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        model.predict(X)
+    assert not hasattr(model.fit(X, Y1), "feature_names_in_")
+
+
+def test_features_in_any_unit_give_the_same_model():
+    expected = small().fit(X, Y).predict_mixture(X)
+    for units in ([1e12, 1e-12, 1e200, 1e-200], [2.0, 3.0, 5.0, 7.0]):
+        other = X * units
+        assert_same(small().fit(other, Y).predict_mixture(other), expected)
+    for other in (X**3, np.exp(X)):  # the order of the values is what counts
+        mixture = small().fit(other, Y).predict_mixture(other)
+        assert_allclose(mixture.means, expected.means, rtol=1e-9)
+
+
+# --- the shape of y -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("point_estimate", ["mean", "median", "mode"])
+@pytest.mark.parametrize("y", TARGETS.values(), ids=TARGETS)
+def test_answers_have_the_shape_of_y_and_are_the_mixtures(y, point_estimate):
+    model = small(point_estimate=point_estimate).fit(X, y)
+    mixture, trailing = model.predict_mixture(X), y.shape[1:]
+    assert model.n_outputs_ == (y.shape[1] if y.ndim == 2 else 1)
+    assert mixture.means.shape == (60, 6, *trailing)
+    mean, std = model.predict(X, return_std=True)
+    assert mean.shape == std.shape == y.shape
+    assert_array_equal(mean, model.predict(X))
+    assert_array_equal(std, mixture.std())
+    assert_array_equal(model.predict_var(X), mixture.var())
+    assert_array_equal(model.predict_cov(X), mixture.cov())
+    assert_array_equal(model.score_samples(X, y), mixture.logpdf(y))
+    assert_array_equal(model.sample(X, 4, random_state=5), mixture.sample(4, random_state=5))
+    assert model.sample(X, random_state=5).shape == y.shape
+    assert model.sample(X, 4, random_state=5).shape == (4, *y.shape)
+
+
+@pytest.mark.parametrize("y", TARGETS.values(), ids=TARGETS)
+def test_answers_for_each_target_are_its_marginals(y):
+    model = small().fit(X, y)
+    quantiles, interval = model.predict_quantiles(X, [0.1, 0.8]), model.predict_interval(X, 0.7)
+    assert quantiles.shape == interval.shape == (*y.shape, 2)
+    medians = model.set_params(point_estimate="median").predict(X)
+    mixture = model.predict_mixture(X)
+    for d in range(model.n_outputs_):
+        marginal = mixture.marginal(d) if y.ndim == 2 else mixture
+        of_d = (slice(None), d) if y.ndim == 2 else slice(None)
+        assert_allclose(marginal.cdf(quantiles[of_d].T), [[0.1] * 60, [0.8] * 60], atol=1e-12)
+        assert_allclose(marginal.cdf(interval[of_d].T), [[0.15] * 60, [0.85] * 60], atol=1e-12)
+        assert_allclose(marginal.cdf(medians[of_d]), 0.5, atol=1e-12)
+
+
+def test_one_column_is_the_same_model_as_one_dimension():
+    flat, column = small().fit(X, Y1), small().fit(X, Y1[:, None])
+    assert_array_equal(column.predict(X)[:, 0], flat.predict(X))
+    assert_array_equal(column.predict_quantiles(X)[:, 0], flat.predict_quantiles(X))
+    assert_array_equal(column.score_samples(X, Y1), flat.score_samples(X, Y1[:, None]))
+
+
+def test_the_mode_is_the_highest_point():
+    model = small(point_estimate="mode", max_iter=40).fit(X, Y)
+    mixture, mode = model.predict_mixture(X), model.predict(X)
+    highest = mixture.logpdf(mode)
+    for other in (model.sample(X, 200, random_state=0), np.moveaxis(mixture.means, 1, 0)):
+        assert (mixture.logpdf(other) <= highest + 1e-9).all()
+
+
+@pytest.mark.parametrize("y", [Y1, Y], ids=["one", "three"])
+def test_small_blocks_of_rows_change_no_answer(y):
+    model = small().fit(X, y)
+
+    def answers():
+        yield from model.predict(X, return_std=True)
+        yield model.predict_mixture(X).means
+        yield model.predict_quantiles(X)
+        yield model.predict_interval(X)
+        yield model.predict_cov(X)
+        yield model.score_samples(X, y)
+        if y.ndim == 1:
+            yield from model.predict_region(X)
+
+    whole = list(answers())
+    with sklearn.config_context(working_memory=0.02):  # MiB: a few rows at a time
+        blocks = list(answers())
+        assert model.sample(X, 3, random_state=0).shape == (3, *y.shape)
+    for block, expected in zip(blocks, whole, strict=True):
+        assert_allclose(block, expected, rtol=1e-9)
+
+
+def test_draws_have_the_predicted_moments():
+    model = small().fit(X, Y)
+    draws = model.sample(X, 4000, random_state=0)
+    errors = (draws.mean(axis=0) - model.predict(X)) / np.sqrt(model.predict_var(X) / 4000)
+    assert np.abs(errors).max() < 5  # standard errors; 180 of them
+    assert_allclose(draws.std(axis=0) / np.sqrt(model.predict_var(X)), 1, atol=0.1)
+
+
+# --- units of y -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("y", TARGETS.values(), ids=TARGETS)
+@pytest.mark.parametrize("noise_type", NOISE_TYPES[:-1])
+def test_a_change_of_units_is_a_change_of_units(noise_type, y):
+    """p(a y + b) = p(y) / a: fitting and changing units commute."""
+    for a, b in [(1e6, 0.0), (1e-6, 0.0), (2.0**40, 0.0), (0.1, 17.0)]:
+        b = b * np.abs(y).max()
+        model, other = small(noise_type=noise_type), small(noise_type=noise_type)
+        expected, found = model.fit(X, y), other.fit(X, a * y + b)
+        tolerance = 1e-5 * model.predict_mixture(X).std()
+        back = (found.predict(X) - b) / a
+        assert (np.abs(back - expected.predict(X)) < tolerance).all()
+        log_jacobian = model.n_outputs_ * np.log(a)
+        assert_allclose(
+            found.score_samples(X, a * y + b) + log_jacobian,
+            expected.score_samples(X, y),
+            atol=1e-5,
+        )
+        assert_allclose(other.oof_score_ + log_jacobian, model.oof_score_, atol=1e-5)
+        for name in ("loss_curve_", "validation_scores_"):
+            sign = -1 if name == "loss_curve_" else 1
+            changed = np.array(getattr(other, name)) + sign * log_jacobian
+            assert_allclose(changed, getattr(model, name), atol=1e-5)
+
+
+def test_fixed_noise_changes_units_with_y():
+    expected = small(noise_type="fixed", fixed_noise_level=0.5).fit(X, Y1)
+    found = small(noise_type="fixed", fixed_noise_level=500.0).fit(X, 1e3 * Y1)
+    assert_allclose(found.predict(X), 1e3 * expected.predict(X), rtol=1e-6)
+    assert_allclose(found.score(X, 1e3 * Y1), expected.score(X, Y1) - np.log(1e3), atol=1e-6)
+
+
+# --- the noise models -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("noise_type", ISOTROPIC)
+def test_isotropic_means_isotropic_in_the_units_of_y(noise_type):
+    model = small(noise_type=noise_type, n_estimators=1, fixed_noise_level=0.07).fit(X, Y)
+    covariances = model.predict_mixture(X).covariances
+    variances = covariances[..., 0, 0]
+    assert_allclose(covariances, variances[..., None, None] * np.eye(3), rtol=1e-12, atol=0)
+    if noise_type != "isotropic":
+        assert_allclose(variances, variances[:, :1] * np.ones(3), rtol=1e-12)
+    if noise_type == "fixed":
+        assert_allclose(variances, 0.07**2, rtol=1e-12)
+    else:
+        assert (np.ptp(variances, axis=0) > 0).all()
+
+
+def test_diagonal_and_full_covariances():
+    diagonal = small(noise_type="diagonal").fit(X, Y).predict_mixture(X).covariances
+    assert_array_equal(diagonal * (1 - np.eye(3)), np.zeros_like(diagonal))
+    full = small(noise_type="full").fit(X, Y).predict_mixture(X).covariances
+    assert (full[..., 0, 1] != 0).all()
+
+
+def test_full_covariances_learn_correlation():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 1))
+    noise = stats.multivariate_normal([0, 0], [[1.0, 0.8], [0.8, 1.0]])
+    z, units = noise.rvs(600, random_state=0), np.array([1e3, 1e-3])
+    y = (x * [2.0, -1.0] + z) * units
+    model = small(n_components=1, noise_type="full", max_iter=30).fit(x, y)
+    truth = noise.logpdf(z).mean() - np.log(units).sum()
+    assert_allclose(model.score(x, y), truth, atol=0.1)
+    middle = model.predict_cov([[0.0]])[0]
+    assert_allclose(middle[0, 1] / np.sqrt(middle[0, 0] * middle[1, 1]), 0.8, atol=0.07)
+
+
+@pytest.mark.parametrize("y", TARGETS.values(), ids=TARGETS)
+@pytest.mark.parametrize("noise_type", NOISE_TYPES)
+def test_held_out_scores_of_training_are_those_of_the_densities(noise_type, y):
+    """Training scores standardised rows in torch, the mixture the user's in NumPy."""
+    model = small(noise_type=noise_type, validation_fraction=0.5).fit(X, y)
+    assert_allclose(model.oof_mixture(X).logpdf(y).mean(), model.oof_score_, rtol=1e-5)
+
+
+@pytest.mark.parametrize("n_targets", [1, 2, 3])
+@pytest.mark.parametrize("noise_type", NOISE_TYPES)
+def test_both_densities_are_the_same_number(noise_type, n_targets):
+    """The density is written twice: in torch to learn, in NumPy to answer."""
+    generator = torch.Generator().manual_seed(n_targets)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    loss = MixtureLoss(4, n_targets, NOISE_MODELS[noise_type], 1e-6, fixed_variance=0.3)
+    raw, y = 2 * draw(1, loss.n_outputs, 50), 3 * draw(1, n_targets, 50)
+    found = loss.parameters(raw)
+    if found.factor is None:
+        covariances = torch.diag_embed(found.sds[0].square())
+    else:
+        factor = found.factor[0].transpose(0, 1)
+        covariances = factor @ factor.mT
+    mixture = NormalMixture(found.weights[0], found.means[0], covariances)
+    assert_allclose(-loss.nll(raw, y)[0], mixture.logpdf(y[0].T), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("y", TARGETS.values(), ids=TARGETS)
+@pytest.mark.parametrize("noise_type", NOISE_TYPES)
+def test_log_densities_are_scipys(noise_type, y):
+    model = small(noise_type=noise_type, fixed_noise_level=100.0).fit(X, y)
+    mixture = model.predict_mixture(X)
+    means = mixture.means.reshape(60, 6, -1)
+    covariances = mixture.covariances.reshape(60, 6, means.shape[2], means.shape[2])
+    units = np.sqrt(np.diagonal(covariances, axis1=-2, axis2=-1))  # else scipy calls it singular
+    whitened = (y.reshape(60, 1, -1) - means) / units
+    correlations = covariances / (units[..., :, None] * units[..., None, :])
+    expected = [
+        logsumexp(
+            [
+                np.log(mixture.weights[i, k])
+                + stats.multivariate_normal(cov=correlations[i, k]).logpdf(whitened[i, k])
+                - np.log(units[i, k]).sum()
+                for k in range(6)
+            ]
+        )
+        for i in range(60)
+    ]
+    assert_allclose(model.score_samples(X, y), expected, rtol=1e-9)
+    assert_allclose(model.score(X, y), np.mean(expected), rtol=1e-9)
+
+
+@pytest.mark.parametrize("noise_type", NOISE_TYPES)
+def test_densities_integrate_to_one(noise_type):
+    model = small(noise_type=noise_type, max_iter=40).fit(X, Y[:, :2] / [1e3, 1.0])
+    mixture = model.predict_mixture(X[:1])
+    axes = [
+        mean + std * np.linspace(-12, 12, 601)
+        for mean, std in zip(mixture.mean()[0], mixture.std()[0], strict=True)
+    ]
+    density = mixture.pdf(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)[:, :, None])
+    total = integrate.trapezoid(integrate.trapezoid(density[..., 0], axes[1]), axes[0])
+    assert_allclose(total, 1, atol=1e-6)
+    one = small(noise_type=noise_type).fit(X, Y1).predict_mixture(X[:1])
+    line = one.mean() + one.std() * np.linspace(-15, 15, 20_001)
+    assert_allclose(integrate.trapezoid(one.pdf(line[:, None])[:, 0], line), 1, atol=1e-9)

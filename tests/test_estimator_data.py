@@ -44,7 +44,7 @@ def assert_same(left, right):
         assert_array_equal(getattr(left, name), getattr(right, name))
 
 
-# --- what holds X ---------------------------------------------------------------------------------
+# --- what holds X --------------------------------------------------------------------------------
 
 NAMES = list("abcd")
 CONTAINERS = {
@@ -137,7 +137,7 @@ def test_features_in_any_unit_give_the_same_model():
         assert_allclose(mixture.means, expected.means, rtol=1e-9)
 
 
-# --- the shape of y -------------------------------------------------------------------------------
+# --- the shape of y ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("point_estimate", ["mean", "median", "mode"])
@@ -219,7 +219,7 @@ def test_draws_have_the_predicted_moments():
     assert_allclose(draws.std(axis=0) / np.sqrt(model.predict_var(X)), 1, atol=0.1)
 
 
-# --- units of y -----------------------------------------------------------------------------------
+# --- units of y ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("y", TARGETS.values(), ids=TARGETS)
@@ -253,7 +253,7 @@ def test_fixed_noise_changes_units_with_y():
     assert_allclose(found.score(X, 1e3 * Y1), expected.score(X, Y1) - np.log(1e3), atol=1e-6)
 
 
-# --- the noise models -----------------------------------------------------------------------------
+# --- the noise models ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("noise_type", ISOTROPIC)
@@ -283,7 +283,7 @@ def test_full_covariances_learn_correlation():
     noise = stats.multivariate_normal([0, 0], [[1.0, 0.8], [0.8, 1.0]])
     z, units = noise.rvs(600, random_state=0), np.array([1e3, 1e-3])
     y = (x * [2.0, -1.0] + z) * units
-    model = small(n_components=1, noise_type="full", max_iter=30).fit(x, y)
+    model = small(n_components=1, n_estimators=1, noise_type="full", max_iter=50).fit(x, y)
     truth = noise.logpdf(z).mean() - np.log(units).sum()
     assert_allclose(model.score(x, y), truth, atol=0.1)
     middle = model.predict_cov([[0.0]])[0]

@@ -29,6 +29,8 @@ from skmdn.learning.training import AveragedAdamW, TrainingOptions, one_pass, tr
 
 #: Numbers of a pass through the network that stay in a core's cache.
 _CACHED_NUMBERS = 2**18
+#: Steps of partial_fit before its step size begins to fall in earnest; measured.
+_STEADY_STEPS = 100
 #: Largest share of the rows a network holds out, unless told.
 _MOST_HELD_OUT = 0.1
 
@@ -235,7 +237,9 @@ default="diagonal"
     def partial_fit(self, X, y, sample_weight=None):
         """Take one pass over a block of rows, from where the last call ended.
 
-        The first call decides how X and y are scaled. No rows are held out.
+        The first call decides how X and y are scaled: its rows must be a sample of all, and the
+        more they are, the better. So must every block, as networks forget what they no longer
+        see. The step size falls with the number of steps taken. No rows are held out.
 
         Parameters
         ----------
@@ -303,7 +307,9 @@ default="diagonal"
             else (AveragedAdamW(self._starting_flat(table, generator), self.alpha))
         )
         objective = self._objective(table, optimizer.flat, n_held_out=0)
-        loss, _ = one_pass(objective, optimizer, self.learning_rate_init, generator)
+        # As 1 / sqrt(t), with averaging: good wherever the blocks end (Moulines & Bach 2011).
+        learning_rate = self.learning_rate_init / np.sqrt(1.0 + optimizer.count / _STEADY_STEPS)
+        loss, _ = one_pass(objective, optimizer, learning_rate, generator)
         self._keep(optimizer.average, 1.0)
         self._optimizer = optimizer
         self.n_iter_ += 1

@@ -152,17 +152,25 @@ def timed(function, *args):
     return value, time.perf_counter() - wall, time.process_time() - processor
 
 
-def interleaved(functions: dict, repeats: int, calls: int = 1, finish=lambda: None) -> dict:
-    """Return the seconds of a call of each function, (repeats,), measured in turns.
+def interleaved(
+    functions: dict,
+    repeats: int,
+    calls: int = 1,
+    least_seconds: float = 0.0,
+    finish=lambda: None,
+    warm_up: bool = True,
+) -> dict:
+    """Return the seconds of a call of each function, one a turn.
 
     A machine's speed drifts; taken in turns, all functions see the same drift. The order turns
-    round each time, and ``finish`` waits for work still under way (on a GPU).
+    round each time. Quick functions take more turns than ``repeats``, until ``least_seconds`` are
+    over; ``finish`` waits for work still under way (on a GPU).
     """
     seconds = {name: [] for name in functions}
-    for function in functions.values():  # the first call allocates, compiles, reads
-        function()
-    order = list(functions)
-    for _ in range(repeats):
+    for function in functions.values() if warm_up else ():
+        function()  # the first call allocates and loads
+    order, began = list(functions), time.perf_counter()
+    while len(seconds[order[0]]) < repeats or time.perf_counter() - began < least_seconds:
         for name in order:
             finish()
             start = time.perf_counter()
@@ -221,10 +229,10 @@ def seconds_text(seconds: float) -> str:
     return f"{seconds * 1e9:.3g} ns"
 
 
-def plain_log_ticks(axis) -> None:
+def plain_log_ticks(axis, form: str = "{x:g}") -> None:
     """Label a logarithmic axis at 1 and 3 times the powers of ten, as plain numbers."""
     axis.set_major_locator(ticker.LogLocator(subs=(1.0, 3.0)))
-    axis.set_major_formatter("{x:g}")
+    axis.set_major_formatter(form)
     axis.set_minor_formatter(ticker.NullFormatter())
 
 

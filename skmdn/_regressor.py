@@ -18,6 +18,7 @@ from skmdn._conformal import PredictionSets
 from skmdn._prediction import POINT_ESTIMATES, check_targets, naming
 from skmdn.distribution.mixture import NormalMixture
 from skmdn.distribution.scale import Diagonal, Triangular
+from skmdn.learning.calibration import pooled_factor
 from skmdn.learning.features import NormalScores
 from skmdn.learning.initialization import starting_point
 from skmdn.learning.loss import MixtureLoss
@@ -72,9 +73,9 @@ default="diagonal"
         Whether each network holds rows out, on which training is judged. Without, it ends after
         ``max_iter`` passes or when the training loss no longer falls.
     validation_fraction : float or "auto", default="auto"
-        Share of the rows that each network holds out; "auto" is 1 / n_estimators, so that each row
-        is held out by one network, but at most a tenth.
-    n_iter_no_change : int, default=6
+        Share of the rows that each network holds out; "auto" is 1.25 / n_estimators, at most
+        a tenth: with 16 networks, each row is held out by one, a quarter of them by two.
+    n_iter_no_change : int, default=10
         Checks without a better score until the step size is reduced; training ends at the fourth.
     tol : float, default=1e-4
         What counts as a better score, in nats.
@@ -169,7 +170,7 @@ default="diagonal"
         alpha=0.02,
         early_stopping=True,
         validation_fraction="auto",
-        n_iter_no_change=6,
+        n_iter_no_change=10,
         tol=1e-4,
         reg_covar=1e-6,
         warm_start=False,
@@ -279,7 +280,9 @@ default="diagonal"
             tol=self.tol,
         )
         result = train(objective, options, generator, self._report)
-        self._keep(result.flat, result.variance_factor)
+        factor = result.variance_factor
+        pooled = pooled_factor(objective, result.flat, factor) if n_held_out else factor
+        self._keep(result.flat, factor, pooled)
         self.n_iter_, self.best_iter_ = result.n_iter, result.best_iter
         self.stop_reason_ = result.stop_reason
         self.loss_curve_ = [self._log_unit + loss for loss in result.loss_curve]
@@ -310,7 +313,7 @@ default="diagonal"
         # As 1 / sqrt(t), with averaging: good wherever the blocks end (Moulines & Bach 2011).
         learning_rate = self.learning_rate_init / np.sqrt(1.0 + optimizer.count / _STEADY_STEPS)
         loss, _ = one_pass(objective, optimizer, learning_rate, generator)
-        self._keep(optimizer.average, 1.0)
+        self._keep(optimizer.average, 1.0, 1.0)
         self._optimizer = optimizer
         self.n_iter_ += 1
         self.loss_curve_ = [*self.loss_curve_, self._log_unit + loss]
@@ -397,7 +400,7 @@ default="diagonal"
             return 0
         fraction = self.validation_fraction
         if fraction == "auto":
-            fraction = min(1.0 / self.n_estimators, _MOST_HELD_OUT)
+            fraction = min(1.25 / self.n_estimators, _MOST_HELD_OUT)
         return min(max(1, int(np.ceil(fraction * n_rows))), n_rows - 1)
 
     def _generator(self):
@@ -450,14 +453,12 @@ default="diagonal"
             activation=self.activation,
         )
 
-    def _keep(self, flat, variance_factor):
+    def _keep(self, flat, variance_factor, pooled):
         vars(self).pop("conformity_scores_", None)  # of the networks there were
         # In float64, so that a row's answer does not depend on the rows beside it.
         self.network_ = MixtureNetwork(self._architecture(), flat.double().cpu())
         self._member_factor = variance_factor
-        # The members' average is wider than each of them by how far they differ; it needs about
-        # half of what a member needs.
-        self._factor = variance_factor**0.5 if self.n_estimators > 1 else variance_factor
+        self._factor = pooled
 
     def _report(self, result):
         if self.verbose:

@@ -67,7 +67,10 @@ def starting_parameters(
     p = architecture.views(flat)
     gain = ACTIVATIONS[architecture.activation].gain
     sizes = architecture.layer_sizes
-    p["frequency"].normal_(0.0, architecture.frequency_scale, generator=generator)
+    # Frequencies of several octaves: smooth trends and sharp steps are both within reach.
+    p["frequency"].log_normal_(0.0, 1.0, generator=generator)
+    p["frequency"].mul_(torch.empty_like(p["frequency"]).normal_(generator=generator))
+    p["frequency"].mul_(architecture.frequency_scale)
     p["phase"].uniform_(-math.pi, math.pi, generator=generator)
     deviation = architecture.n_frequencies**-0.5
     p["embedding_weight"].normal_(0.0, deviation, generator=generator)

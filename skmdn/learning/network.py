@@ -98,7 +98,7 @@ class Architecture:
     embedding_size : int
         Linear maps of each feature's cosines.
     frequency_scale : float
-        Standard deviation of the frequencies at the start, in radians per unit of the feature.
+        Typical size of the frequencies at the start, in radians per unit of the feature.
     """
 
     n_members: int
@@ -108,7 +108,7 @@ class Architecture:
     activation: str
     n_frequencies: int = 16
     embedding_size: int = 4
-    frequency_scale: float = 6.0
+    frequency_scale: float = 3.0
 
     @property
     def layer_sizes(self) -> tuple[int, ...]:

@@ -6,13 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .calibration import search_factor
 from .loss import MixtureLoss
 from .network import Architecture, ClosedForm, raw_outputs
-
-#: Rows a member is scored on at once: the buffers stay in the cache.
-_SCORING_ROWS = 1024
-#: Steps of the search for the factor on the variances: from check to check it climbs by these.
-_FACTOR_STEPS = (1.0, 1.2, 1.0 / 1.2)
 
 
 def held_out_starts(n_rows: int, n_members: int) -> np.ndarray:
@@ -54,6 +50,8 @@ class MixtureObjective:
         self.n_rows, self.n_held_out = len(table), n_held_out
         self.n_train = self.n_rows - n_held_out
         starts = held_out_starts(self.n_rows, architecture.n_members)
+        #: Rows that each member and the next both hold out (there may be one more).
+        self.n_shared = max(0, n_held_out - -(-self.n_rows // architecture.n_members))
         self.offsets = torch.from_numpy(starts).to(table.device).unsqueeze(1)
         self.network = ClosedForm(architecture, flat, self.gradient, batch_size)
         self.batch_size = batch_size
@@ -80,40 +78,29 @@ class MixtureObjective:
         self.network.backward()
         return losses.mul_(weights)
 
-    def judge(self, flat: Tensor) -> tuple[float, float]:
-        """Return the score of parameters on the held-out rows, and the variances it asks for.
+    def held_out_rows(self, positions: Tensor) -> Tensor:
+        """Return the rows (E, B) of the members at positions (B,) of the rows they hold out."""
+        return (positions + self.offsets) % self.n_rows
 
-        A member fits its own rows more closely than new ones, and its variances know only the
-        former. The rows it holds out tell by which factor they are too small; parameters are
-        judged by what they are worth once that is mended (as in temperature scaling, Guo et al.
-        2017), which lets the means learn on when the variances alone have begun to overfit.
+    def log_densities(
+        self, flat: Tensor, rows: Tensor, factors: list[float]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the log-densities (len(factors), E, B) of rows, and their weights (E, B).
 
         Parameters
         ----------
         flat : Tensor
             The parameters.
-
-        Returns
-        -------
-        score : float
-            Mean log-likelihood over members of the rows each holds out; larger is better.
-        variance_factor : float
-            The factor that goes with it.
+        rows : Tensor of shape (E, B)
+        factors : list of float
+            What the variances are multiplied by.
         """
-        factors = [self.variance_factor * step for step in _FACTOR_STEPS]
-        scores = self._held_out_scores(flat, factors)
-        best = int(scores.argmax())
-        self.variance_factor = factors[best]
-        return float(scores[best]), factors[best]
+        x, y, weights = self._gather(rows)
+        raw = raw_outputs(self.architecture, self.architecture.views(flat), x)
+        nll = [self.loss.nll(self.loss.tempered(raw, factor), y) for factor in factors]
+        return -torch.stack(nll), weights
 
-    def _held_out_scores(self, flat: Tensor, factors: list[float]) -> Tensor:
-        """Return the mean log-likelihood of the held-out rows under each variance factor."""
-        p = self.architecture.views(flat)
-        total = flat.new_zeros(len(factors) + 1, len(self.offsets), dtype=torch.float64)
-        for positions in torch.arange(self.n_held_out, device=flat.device).split(_SCORING_ROWS):
-            x, y, weights = self._gather((positions + self.offsets) % self.n_rows)
-            raw = raw_outputs(self.architecture, p, x)
-            nll = [self.loss.nll(self.loss.tempered(raw, factor), y) for factor in factors]
-            sums = torch.stack([*nll, torch.ones_like(weights)]) * weights
-            total += sums.sum(2, dtype=torch.float64)
-        return -(total[:-1] / total[-1]).mean(1)
+    def judge(self, flat: Tensor) -> tuple[float, float]:
+        """Return the held-out score of parameters, and the variance factor that goes with it."""
+        score, self.variance_factor = search_factor(self, flat, self.variance_factor)
+        return score, self.variance_factor

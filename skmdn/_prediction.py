@@ -56,11 +56,12 @@ def naming(argument: str) -> Iterator[None]:
 
 def check_targets(y) -> np.ndarray:
     """Return finite targets (n,) or (n, D) in float64, or an error that names them."""
-    if y is None:
-        raise ValueError("this requires y to be passed, but the target y is None")
     kinds = {"ensure_2d": False, "dtype": np.float64, "ensure_min_samples": 0}
     with naming("y"):
-        return check_array(y, **kinds, input_name="y")
+        checked = None if y is None else check_array(y, **kinds, input_name="y")
+    if checked is None or checked.ndim == 0:
+        raise ValueError(f"this requires y to be passed, but the target y is {y!r}")
+    return checked
 
 
 class LogLikelihoodScore:

@@ -367,6 +367,7 @@ default="diagonal"
 
     def _go_on(self):
         """Take up parameters changed since the last call; those that decide sizes may not be."""
+        self._validate_params()  # scikit-learn does so before the first partial_fit alone
         sizes, self._loss = self._loss.sizes, self._mixture_loss()
         if (sizes, self.network_.architecture) != (self._loss.sizes, self._architecture()):
             raise ValueError(

@@ -335,7 +335,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--sets", nargs="+", help="default: all there are")
     parser.add_argument("--splits", type=common.counted, default="20", help="5, or 5:10")
-    parser.add_argument("--peers", nargs="*", choices=[*PEERS, []], help="all, or these")
+    parser.add_argument("--peers", nargs="*", help="all, or these")
     parser.add_argument("--ablate", nargs="*", help="all variants, or these")
     parser.add_argument("--models", nargs="+", help="these rows only")
     parser.add_argument("--out", type=Path, default=common.RESULTS / "uci.jsonl")

@@ -207,9 +207,10 @@ def ablation_table(found: dict[str, dict[str, list[dict]]]) -> str:
     """NLL above the defaults' on the same splits (positive: worse); time as a share of theirs."""
 
     def cell(groups: dict[str, list[dict]], variant: str) -> str:
-        base, other = (
-            {row["split"]: row["nll"] for row in groups.get(m, [])} for m in ("skmdn", variant)
-        )
+        pair = [groups.get(model, []) for model in ("skmdn", variant)]
+        if all(pair) and len({rows[-1]["settings"].rpartition("code ")[2] for rows in pair}) > 1:
+            return "of other code than the defaults"
+        base, other = ({row["split"]: row["nll"] for row in rows} for rows in pair)
         both = sorted(base.keys() & other.keys())
         if not both:
             return "–"

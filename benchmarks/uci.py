@@ -286,8 +286,10 @@ def draw_panel(axis, name: str, groups: dict[str, list[dict]], looks: dict) -> N
         for model in looks
         if (nll := column(groups.get(model, []), "nll"))
     }
-    best = min((point[1] for point in points.values()), default=0.0)
-    top = best + 2.2  # a model that fails must not hide the differences between the others
+    levels = [point[1] for point in points.values()] or [0.0]
+    best = min(levels)
+    # A model that fails must not hide the differences between the others.
+    top = min(best + 2.2, max(levels) + 0.2)
     for model, (seconds, nll, error) in points.items():
         colour, marker = looks[model]
         if nll > top:
@@ -315,6 +317,7 @@ def draw_panel(axis, name: str, groups: dict[str, list[dict]], looks: dict) -> N
             )
     axis.set(title=name, xscale="log", xlabel="fit, seconds", ylabel="NLL, nats")
     axis.set_ylim(top=top)
+    axis.set_ylim(bottom=min(axis.get_ylim()[0], best - 0.15))
     common.plain_log_ticks(axis.xaxis)
 
 

@@ -14,12 +14,13 @@ instead, one standard deviation a nat, so that finite values of y have finite sc
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.exceptions import NotFittedError
 
-from skmdn._prediction import MixturePredictions, per_target
+from skmdn._prediction import MixturePredictions, per_target, row_blocks
 from skmdn.distribution.batch import check_coverage
 from skmdn.distribution.mixture import NormalMixture
 from skmdn.distribution.one_target import Region
@@ -40,6 +41,8 @@ class ConformityScores(NamedTuple):
     """Of the equal-tailed intervals of each target, (m,) or (m, D)."""
     regions: Array
     """Of the highest-density regions of all targets together, (m,)."""
+    out_of_fold: bool
+    """Whether they are scores of single networks, each of the rows it held out."""
 
 
 class PredictionSets(MixturePredictions):
@@ -63,11 +66,13 @@ class PredictionSets(MixturePredictions):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         out_of_fold : bool, default=False
-            Whether these are the very rows `fit` was given: each is then judged by the networks
-            that held it out, see `oof_mixture`, and no data are spared. Coverage then is no longer
-            guaranteed: sets come from all networks together, and training stopped by the rows
-            held out. (Predicting with the network that held each row out would guarantee
-            2 * coverage - 1 but for the stopping: Barber et al. 2021, Ann. Statist. 49:486.)
+            Whether these are the very rows `fit` was given, which spares a second data set: each
+            is then judged by the network that held it out, and sets are what more than half of
+            the networks' own sets hold. If these hold a new y with the probability asked for, the
+            majority's do with at least 2 * coverage - 1 (Gasparin & Ramdas 2024, "Merging
+            uncertainty sets via majority vote"), though training was stopped by the same rows.
+            In simulations, sets for 0.9 held 0.89 to 0.95; they are wider than calibrated ones of
+            all networks together.
 
         Returns
         -------
@@ -81,15 +86,26 @@ class PredictionSets(MixturePredictions):
         """
         X = self._check_rows(X)
         y = self._check_targets(X, y)
-        blocks = [(slice(None), self.oof_mixture(X))] if out_of_fold else self._mixture_blocks(X)
+        judged = self._holders(len(y)) if out_of_fold else np.ones((len(y), 1), dtype=bool)
         scores = [
-            (interval_scores(mixture, y[rows]), region_scores(mixture, y[rows]))
-            for rows, mixture in blocks
+            (
+                interval_scores(mixture[mine], y[rows][mine]),
+                region_scores(mixture[mine], y[rows][mine]),
+            )
+            for rows, mixtures in self._voters(X, out_of_fold)
+            for mixture, mine in zip(mixtures, judged[rows].T, strict=True)
         ]
+        intervals, regions = (np.concatenate(part) for part in zip(*scores, strict=True))
         self.conformity_scores_ = ConformityScores(
-            *(np.sort(np.concatenate(part), axis=0) for part in zip(*scores, strict=True))
+            np.sort(intervals, axis=0), np.sort(regions), out_of_fold
         )
         return self
+
+    def _voters(self, X, out_of_fold) -> Iterator[tuple[slice, list[NormalMixture]]]:
+        """Yield blocks of checked rows, and the mixtures that each have sets of their own."""
+        for rows in row_blocks(X.shape[0], self._row_numbers()):
+            part = X[rows]
+            yield rows, self._network_mixtures(part) if out_of_fold else [self._mixtures(part)]
 
     def _calibration(self) -> ConformityScores:
         if not hasattr(self, "conformity_scores_"):
@@ -122,7 +138,12 @@ class PredictionSets(MixturePredictions):
         """
         if conformal:
             reach = threshold(self._calibration().intervals, coverage)
-            return self._answers(X, lambda mixture: interval(mixture, reach))
+            X = self._check_rows(X)
+            votes = (
+                [interval(mixture, reach) for mixture in mixtures]
+                for _, mixtures in self._voters(X, self.conformity_scores_.out_of_fold)
+            )
+            return np.concatenate([np.median(vote, axis=0) for vote in votes])
         return self._answers(
             X, lambda m: per_target(m, lambda one: np.stack(one.interval(coverage), axis=-1))
         )
@@ -145,8 +166,7 @@ class PredictionSets(MixturePredictions):
         Region
             ``intervals`` (n_samples, m, 2), ascending and padded with NaN, m being the most
             intervals a row has; ``counts`` (n_samples,); ``log_level`` (n_samples,), the
-            log-density at their ends, NaN where a conformal region reaches so far that distances
-            decide.
+            log-density at their ends; NaN for conformal regions whose ends share none.
 
         Raises
         ------
@@ -156,7 +176,10 @@ class PredictionSets(MixturePredictions):
         X = self._check_rows(X)
         if conformal:
             reach = threshold(self._calibration().regions, coverage)
-            parts = [region(mixture, reach) for _, mixture in self._mixture_blocks(X)]
+            parts = [
+                _majority([region(mixture, reach) for mixture in mixtures])
+                for _, mixtures in self._voters(X, self.conformity_scores_.out_of_fold)
+            ]
         else:
             parts = [mixture.region(coverage) for _, mixture in self._mixture_blocks(X)]
         intervals, counts, log_level = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -186,12 +209,17 @@ class PredictionSets(MixturePredictions):
         """
         X = self._check_rows(X)
         y = self._check_targets(X, y)
-        blocks = self._mixture_blocks(X)
         if conformal:
             reach = threshold(self._calibration().regions, coverage)
-            return np.concatenate([region_scores(m, y[rows]) <= reach for rows, m in blocks])
-        found = [m.in_region(y[rows], coverage, random_state=0) for rows, m in blocks]
-        return np.concatenate(found)
+            votes = (
+                [region_scores(mixture, y[rows]) <= reach for mixture in mixtures]
+                for rows, mixtures in self._voters(X, self.conformity_scores_.out_of_fold)
+            )
+            return np.concatenate([np.mean(vote, axis=0) > 0.5 for vote in votes])
+        blocks = self._mixture_blocks(X)
+        return np.concatenate(
+            [m.in_region(y[rows], coverage, random_state=0) for rows, m in blocks]
+        )
 
 
 def threshold(scores: Array, coverage: float) -> Array:
@@ -275,6 +303,23 @@ def _joint_scores(mixture: NormalMixture, y: Array) -> Array:
         outside = (1 + (drawn < level).sum(axis=0)) / (1 + _N_DRAWS)
         score[rows] = np.maximum(drawn.min(axis=0) - level, 0) - np.log(outside)
     return score
+
+
+def _majority(regions: list[Region]) -> Region:
+    """Return what more than half of the regions hold: counting intervals from left to right."""
+    if len(regions) == 1:
+        return regions[0]
+    ends = np.concatenate([found.intervals for found in regions], axis=1)
+    ends = ends.reshape(len(ends), -1)
+    opened = np.where(np.isnan(ends), 0, np.tile([1, -1], ends.shape[1] // 2))
+    order = np.argsort(ends, axis=1, kind="stable")
+    ends, opened = (np.take_along_axis(part, order, axis=1) for part in (ends, opened))
+    inside = opened.cumsum(axis=1) > len(regions) / 2
+    border = np.diff(inside, axis=1, prepend=False)
+    counts = border.sum(axis=1) // 2
+    held = np.full_like(ends, np.nan)
+    held[np.arange(ends.shape[1]) < 2 * counts[:, None]] = ends[border]
+    return Region(held.reshape(len(ends), -1, 2), counts, np.full(len(ends), np.nan))
 
 
 def _hull(region: Region) -> tuple[Array, Array]:

@@ -504,6 +504,11 @@ default="diagonal"
         raw = self._raw(X)
         return self._mixtures_from(raw, self._member_factor, holders)
 
+    def _network_mixtures(self, X):
+        """Return each network's own mixtures of checked rows, as of those it held out."""
+        raw = self._raw(X)
+        return [self._mixtures_from(raw[[e]], self._member_factor) for e in range(len(raw))]
+
     def _holders(self, n_rows):
         """Return which networks never saw each training row, (n, E)."""
         positions, n_distinct, n_held_out = getattr(self, "_held_out", (None, 1, 0))

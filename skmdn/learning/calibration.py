@@ -8,7 +8,6 @@ variances alone would have stopped them.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,8 +22,8 @@ _ROWS, _STEPS = 1024, (1.0, 1.2, 1.0 / 1.2)
 _MOST_PAIRS = 4096
 #: Factors tried, relative to the members' own, in equal steps of the logarithm.
 _GRID = tuple(1.1**step for step in range(-24, 9))
-#: What a factor shrinks to by pooling where no row was held out twice, and at the least.
-_USUAL_SHARE, _LEAST_SHARE = math.exp(-1.0), 0.15
+#: What a factor shrinks to by pooling, at the least.
+_LEAST_SHARE = 0.15
 
 
 def search_factor(objective: MixtureObjective, flat: Tensor, factor: float) -> tuple[float, float]:
@@ -81,13 +80,11 @@ def pooled_factor(objective: MixtureObjective, flat: Tensor, factor: float) -> f
     float
     """
     n_members = len(objective.offsets)
-    if n_members == 1:
-        return factor
     n_pairs = min(objective.n_shared, _MOST_PAIRS)
-    share = _USUAL_SHARE
-    if n_pairs > 0:
-        alone, paired = _best_factors(objective, flat, n_pairs, factor)
-        share = 1.0 - 2.0 * (1.0 - 1.0 / n_members) * (1.0 - paired / alone)
+    if n_pairs == 0:
+        return factor  # nothing says that less would do
+    alone, paired = _best_factors(objective, flat, n_pairs, factor)
+    share = 1.0 - 2.0 * (1.0 - 1.0 / n_members) * (1.0 - paired / alone)
     return factor * min(max(share, _LEAST_SHARE), 1.0)
 
 

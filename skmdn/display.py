@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from sklearn.utils import _safe_indexing
 
@@ -25,23 +25,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from typing_extensions import Self
 
-Style = dict[str, Any] | None
-
 CELLS = 150  # cells along the axis of y
 TAIL = 0.005  # what the axis of y may leave out at either end of a density
 CHANCE = 0.95  # how often right predictions keep inside a grey band
 BAND: dict[str, Any] = {"color": "0.85", "zorder": 0, "label": f"{CHANCE:.0%} chance band"}
-DIAGONAL = "calibrated"
+CALIBRATED = "calibrated"
 
 
 class _Display:
     """Predictions of rows and what happened, of one target."""
 
-    ax_: Axes
+    ax_: Any
     figure_: Any
+    line_: Any
 
     def __init__(
-        self, *, y_true: npt.ArrayLike, mixture: NormalMixture, target: int | None = None
+        self, *, y_true: ArrayLike, mixture: NormalMixture, target: int | None = None
     ) -> None:
         self.y_true, self.mixture = _check_target(y_true, mixture), mixture
         n_targets = mixture.n_targets
@@ -52,29 +51,24 @@ class _Display:
             self.y_true, self.mixture = self.y_true[:, chosen], mixture.marginal(chosen)
 
     @classmethod
-    def from_estimator(cls, estimator: Any, X: Any, y: npt.ArrayLike, **kwargs: Any) -> Self:
+    def from_estimator(cls, estimator: Any, X: Any, y: ArrayLike, **kwargs: Any) -> Self:
         """Predict the rows of X, and go on as in `from_predictions`."""
         _pyplot(cls)
         return cls.from_predictions(y, _predict_mixture(estimator, X), **kwargs)
 
     @classmethod
     def from_predictions(
-        cls,
-        y_true: npt.ArrayLike,
-        mixture: NormalMixture,
-        *,
-        target: int | None = None,
-        **plot_kwargs: Any,
+        cls, y_true: ArrayLike, mixture: NormalMixture, *, target: int | None = None, **kwargs: Any
     ) -> Self:
         """Compare what happened with what was predicted; other arguments are those of `plot`."""
         _pyplot(cls)
-        return cls(y_true=y_true, mixture=mixture, target=target).plot(**plot_kwargs)
+        return cls(y_true=y_true, mixture=mixture, target=target).plot(**kwargs)
 
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw on these axes, or in a figure of its own."""
         raise NotImplementedError
 
-    def _begin(self, ax: Axes | None) -> Axes:
+    def _begin(self, ax: Axes | None) -> Any:
         self.ax_ = _pyplot(type(self)).subplots()[1] if ax is None else ax
         self.figure_ = self.ax_.figure
         return self.ax_
@@ -91,6 +85,10 @@ class ConditionalDensityDisplay(_Display):
         What was predicted, one mixture a row.
     x : array-like of shape (n,), default=None
         Where each row stands: a feature, the time; None for the order of the rows.
+    x_name : str, default="x"
+    n_neighbors : int, default=1
+        Over how many rows, neighbours along x, to average each density: what else they differ in
+        is averaged out.
     target : int, default=None
         Which target to show, of several.
 
@@ -112,32 +110,23 @@ class ConditionalDensityDisplay(_Display):
     >>> fork = NormalMixture(np.full((50, 2), 0.5), np.outer(x, [-1, 1]), np.full((50, 2), 0.01))
     >>> y = fork.sample(random_state=0)
     >>> display = ConditionalDensityDisplay.from_predictions(y, fork, x=x, kind="region")
-    >>> display.figure_.savefig("fork.png")  # doctest: +SKIP
+    >>> [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    ['90% region', '50% region', 'observed']
     """
 
+    shades_: Any
+
     def __init__(
-        self,
-        *,
-        y_true: npt.ArrayLike,
-        mixture: NormalMixture,
-        x: npt.ArrayLike | None = None,
-        target: int | None = None,
+        self, *, x: ArrayLike | None = None, x_name: str = "x", n_neighbors: int = 1, **rows: Any
     ) -> None:
-        super().__init__(y_true=y_true, mixture=mixture, target=target)
-        self.x = broadcast("x", np.arange(len(mixture)) if x is None else x, self.y_true.shape)
-        if len(self.x) < 2 or np.ptp(self.x) == 0:
-            raise ValueError("x must have at least two different values")
+        super().__init__(**rows)
+        n, self.x_name = len(self.y_true), x_name
+        self.x = broadcast("x", np.arange(n) if x is None else x, (n,))
+        self.n_neighbors = min(n, check_count("n_neighbors", n_neighbors))
 
     @classmethod
     def from_estimator(
-        cls,
-        estimator: Any,
-        X: Any,
-        y: npt.ArrayLike,
-        *,
-        feature: int | str = 0,
-        n_neighbors: int | None = None,
-        **kwargs: Any,
+        cls, estimator: Any, X: Any, y: ArrayLike, *, feature: int | str = 0, **kwargs: Any
     ) -> Self:
         """Predict the rows of X, and show them along one feature.
 
@@ -148,32 +137,32 @@ class ConditionalDensityDisplay(_Display):
         y : array-like of shape (n,) or (n, D)
         feature : int or str, default=0
             The column of X, by position or name.
-        n_neighbors : int, default=None
-            See `plot`; None for 1 where X has one feature, else 20.
         **kwargs
-            ``target``, and arguments of `plot`.
+            Those of `from_predictions`; of several features, ``n_neighbors`` is 20 unless given.
         """
         _pyplot(cls)
         X = X if hasattr(X, "shape") else np.asarray(X)
         x = _safe_indexing(X, feature, axis=1)
-        kwargs["n_neighbors"] = n_neighbors or (1 if X.shape[1] == 1 else 20)
-        display = cls.from_predictions(y, _predict_mixture(estimator, X), x=x, **kwargs)
-        display.ax_.set_xlabel(feature if isinstance(feature, str) else f"feature {feature}")
-        return display
+        kwargs.setdefault("n_neighbors", 1 if X.shape[1] == 1 else 20)
+        kwargs.setdefault("x_name", feature if isinstance(feature, str) else f"feature {feature}")
+        return cls.from_predictions(y, _predict_mixture(estimator, X), x=x, **kwargs)
 
     @classmethod
     def from_predictions(
         cls,
-        y_true: npt.ArrayLike,
+        y_true: ArrayLike,
         mixture: NormalMixture,
         *,
-        x: npt.ArrayLike | None = None,
         target: int | None = None,
-        **plot_kwargs: Any,
+        x: ArrayLike | None = None,
+        x_name: str = "x",
+        n_neighbors: int = 1,
+        **kwargs: Any,
     ) -> Self:
         """Show predicted rows along x; other arguments are those of `plot`."""
         _pyplot(cls)
-        return cls(y_true=y_true, mixture=mixture, x=x, target=target).plot(**plot_kwargs)
+        places: dict[str, Any] = {"x": x, "x_name": x_name, "n_neighbors": n_neighbors}
+        return cls(y_true=y_true, mixture=mixture, target=target, **places).plot(**kwargs)
 
     def plot(
         self,
@@ -181,10 +170,9 @@ class ConditionalDensityDisplay(_Display):
         *,
         kind: str = "density",
         coverage: float | Sequence[float] = (0.5, 0.9),
-        n_neighbors: int = 1,
         subsample: int = 100,
         cmap: Any = "Blues",
-        scatter_kwargs: Style = None,
+        **kwargs: Any,
     ) -> Self:
         """Draw the distributions, and the points over them.
 
@@ -196,74 +184,73 @@ class ConditionalDensityDisplay(_Display):
             which fall apart where there are several modes.
         coverage : float or sequence of float, default=(0.5, 0.9)
             Probabilities of the intervals or regions.
-        n_neighbors : int, default=1
-            Over how many rows, neighbours along x, to average each density: what they differ in
-            besides is averaged out.
         subsample : int, default=100
             The most densities to draw, evenly spread over the rows.
         cmap : str or Colormap, default="Blues"
-        scatter_kwargs : dict, default=None
+        **kwargs
             Passed to `Axes.scatter`.
         """
-        kinds = {
-            "density": self._draw_density,
-            "interval": self._draw_intervals,
-            "region": self._draw_regions,
-        }
+        kinds = {"density": self._density, "interval": self._intervals, "region": self._regions}
         if kind not in kinds:
             raise ValueError(f"kind must be one of {', '.join(kinds)}; got {kind!r}")
-        levels = sorted(check_coverage(level) for level in np.atleast_1d(coverage))
-        x, mixture = self._neighbourhoods(n_neighbors, subsample)
+        levels = sorted({check_coverage(level) for level in np.atleast_1d(coverage)})
+        x, mixture = self._neighbourhoods(subsample)
         ax = self._begin(ax)
+        ax.use_sticky_edges = False  # or the frame of a map would cut points in half
         kinds[kind](x, mixture, levels, _pyplot(type(self)).get_cmap(cmap))
-        style = _style(scatter_kwargs, s=8, color="black", alpha=0.6, zorder=2.5, linewidth=0)
-        self.scatter_ = ax.scatter(self.x, self.y_true, label="observed", **style)
-        ax.set(xlabel="x", ylabel="y")
+        style = {"label": "observed", "s": 4, "color": "black", "alpha": 0.6, "zorder": 2.5}
+        self.scatter_ = ax.scatter(self.x, self.y_true, **{**style, **kwargs})
+        ax.set(xlabel=self.x_name, ylabel="y")
         ax.legend()
         return self
 
-    def _neighbourhoods(self, size: int, subsample: int) -> tuple[Array, NormalMixture]:
-        """Rows spread along x, each with the mean density of as many rows around it."""
-        order, size = self.x.argsort(kind="stable"), check_count("n_neighbors", size)
-        centres = _spread(len(order), subsample)
-        first = np.clip(centres - size // 2, 0, max(0, len(order) - size))
-        windows = [order[first + i] for i in range(min(size, len(order)))]
-        return self.x[order[centres]], NormalMixture.mix([self.mixture[rows] for rows in windows])
+    def _neighbourhoods(self, subsample: int) -> tuple[Array, NormalMixture]:
+        """Values spread along x, and the mean density of the rows around each."""
+        order, size = self.x.argsort(kind="stable"), self.n_neighbors
+        ascending = self.x[order]
+        x = np.unique(ascending[_spread(len(order), subsample)])
+        if len(x) < 2:
+            raise ValueError("x and subsample must leave two different values of x at least")
+        centres = (ascending.searchsorted(x) + ascending.searchsorted(x, "right")) // 2
+        first = np.clip(centres - size // 2, 0, len(order) - size)
+        windows = [order[first + i] for i in range(size)]
+        return x, NormalMixture.mix([self.mixture[rows] for rows in windows])
 
-    def _draw_density(self, x: Array, mixture: NormalMixture, _: Any, cmap: Any) -> None:
-        centres, height, probability = self._cells(mixture)
-        density = probability / height
+    def _density(self, x: Array, mixture: NormalMixture, _: Any, cmap: Any) -> None:
+        centres, density = self._cells(mixture)
         self.shades_ = self.ax_.pcolormesh(x, centres, density, cmap=cmap, rasterized=True)
         self.figure_.colorbar(self.shades_, ax=self.ax_, label="predicted density")
 
-    def _draw_intervals(
-        self, x: Array, mixture: NormalMixture, levels: list[float], cmap: Any
-    ) -> None:
+    def _intervals(self, x: Array, mixture: NormalMixture, levels: Any, cmap: Any) -> None:
         self.shades_ = []
         for level in reversed(levels):
-            style = {"color": _shade(cmap, level), "label": f"{_percent(level)} interval"}
+            style = {"color": cmap(0.8 - 0.6 * level), "label": f"{100 * level:.3g}% interval"}
             ends = mixture.interval(level)
             self.shades_.append(self.ax_.fill_between(x, *ends, linewidth=0, **style))
         (self.line_,) = self.ax_.plot(x, mixture.median(), color="black", label="median")
 
-    def _draw_regions(
-        self, x: Array, mixture: NormalMixture, levels: list[float], cmap: Any
-    ) -> None:
-        centres, _, probability = self._cells(mixture)
-        colors = [_shade(cmap, level) for level in levels]
-        denser = _probability_denser(probability)
-        self.shades_ = self.ax_.contourf(x, centres, denser, [0, *levels], colors=colors)
-        for level, color in zip(levels, colors, strict=True):  # for the legend
-            self.ax_.fill_between([], [], color=color, label=f"{_percent(level)} region")
+    def _regions(self, x: Array, mixture: NormalMixture, levels: Any, cmap: Any) -> None:
+        """Fill the cells by the probability of all that are denser, and half their own.
 
-    def _cells(self, mixture: NormalMixture) -> tuple[Array, float, Array]:
-        """Centres and height of cells along y, and their probabilities: no peak slips through."""
+        `NormalMixture.region` is exact, but takes time with the square of the components, of
+        which averages over rows have thousands.
+        """
+        centres, density = self._cells(mixture)
+        probability = density / density.sum(axis=0)
+        denser = np.where(probability > probability[:, None], probability, 0).sum(axis=1)
+        filled, colors = denser + probability / 2, [cmap(0.8 - 0.6 * level) for level in levels]
+        self.shades_ = self.ax_.contourf(x, centres, filled, [0, *levels], colors=colors)
+        for level, color in zip(levels[::-1], colors[::-1], strict=True):  # for the legend
+            self.ax_.fill_between([], [], color=color, label=f"{100 * level:.3g}% region")
+
+    def _cells(self, mixture: NormalMixture) -> tuple[Array, Array]:
+        """Centres of cells along y, and the mean density in each: no peak slips through."""
         ends = mixture.ppf([[TAIL], [1 - TAIL]])
         low, high = min(ends.min(), self.y_true.min()), max(ends.max(), self.y_true.max())
-        edges, height = np.linspace(low, high, CELLS + 1, retstep=True)
-        edges = np.broadcast_to(edges[:, None], (CELLS + 1, len(mixture)))
-        probability = mixture.probability_between(edges[:-1], edges[1:])
-        return edges[:-1, 0] + height / 2, float(height), probability
+        edges = np.linspace(low, high, CELLS + 1)
+        walls = np.broadcast_to(edges[:, None], (CELLS + 1, len(mixture)))
+        probability = mixture.probability_between(walls[:-1], walls[1:])
+        return (edges[:-1] + edges[1:]) / 2, probability * CELLS / (high - low)
 
 
 class PITDisplay(_Display):
@@ -282,6 +269,8 @@ class PITDisplay(_Display):
         The density of the transforms.
     band_ : PolyCollection
         Holds a bar of right predictions 95 times in 100.
+    line_ : Line2D
+        The uniform density.
     ax_, figure_ : Axes, Figure
 
     Examples
@@ -297,14 +286,14 @@ class PITDisplay(_Display):
 
     bars_: Any
 
-    def plot(self, ax: Axes | None = None, *, n_bins: int = 10, **bar_kwargs: Any) -> Self:
+    def plot(self, ax: Axes | None = None, *, n_bins: int = 10, **kwargs: Any) -> Self:
         """Draw the histogram over the band in which chance alone would keep it.
 
         Parameters
         ----------
         ax : Axes, default=None
         n_bins : int, default=10
-        **bar_kwargs
+        **kwargs
             Passed to `Axes.hist`.
         """
         share = 1 / check_count("n_bins", n_bins)
@@ -312,12 +301,12 @@ class PITDisplay(_Display):
         low, high = stats.binom.interval(CHANCE, len(self.y_true), share)
         ax = self._begin(ax)
         self.band_ = ax.fill_between([0, 1], low / expected, high / expected, **BAND)
-        style = _style(bar_kwargs, color="tab:blue", alpha=0.7, edgecolor="white")
+        style = {"color": "tab:blue", "alpha": 0.7, "edgecolor": "white", **kwargs}
         pit = pit_values(self.y_true, self.mixture)
         _, _, self.bars_ = ax.hist(pit, n_bins, range=(0, 1), density=True, **style)
-        ax.plot([0, 1], [1, 1], "k:", label=DIAGONAL)
+        (self.line_,) = ax.plot([0, 1], [1, 1], "k:", label=CALIBRATED)
         ax.set(xlabel="probability integral transform F(y | x)", ylabel="density", xlim=(0, 1))
-        ax.legend(loc="lower right")
+        ax.legend(loc="lower right", framealpha=1)
         return self
 
 
@@ -352,12 +341,7 @@ class CoverageDisplay(_Display):
     """
 
     def plot(
-        self,
-        ax: Axes | None = None,
-        *,
-        n_levels: int = 19,
-        name: str = "measured",
-        **line_kwargs: Any,
+        self, ax: Axes | None = None, *, n_levels: int = 19, name: str = "measured", **kwargs: Any
     ) -> Self:
         """Draw the curve, the diagonal, and the band in which chance alone would keep a point.
 
@@ -368,25 +352,22 @@ class CoverageDisplay(_Display):
             How many evenly spaced probabilities to ask.
         name : str, default="measured"
             What the legend calls the curve.
-        **line_kwargs
+        **kwargs
             Passed to `Axes.plot`.
         """
         levels = np.arange(1, check_count("n_levels", n_levels) + 1) / (n_levels + 1)
         shares = [interval_coverage(self.y_true, self.mixture, coverage=p) for p in levels]
         ax = self._begin(ax)
-        if DIAGONAL not in ax.get_legend_handles_labels()[1]:
-            self._draw_reference(ax)
-        style = _style(line_kwargs, marker="s", markersize=4, label=name)
+        if CALIBRATED not in ax.get_legend_handles_labels()[1]:
+            n, probabilities = len(self.y_true), np.linspace(0, 1, 201)
+            low, high = stats.binom.interval(CHANCE, n, probabilities)
+            ax.fill_between(probabilities, low / n, high / n, **BAND)
+            ax.plot([0, 1], [0, 1], "k:", label=CALIBRATED)
+        style = {"marker": "s", "markersize": 4, "label": name, **kwargs}
         (self.line_,) = ax.plot(levels, np.array(shares), **style)
         ax.set(xlabel="probability of the central interval", ylabel="share of rows inside")
         ax.legend(loc="lower right")
         return self
-
-    def _draw_reference(self, ax: Axes) -> None:
-        n, levels = len(self.y_true), np.linspace(0, 1, 201)
-        low, high = stats.binom.interval(CHANCE, n, levels)
-        ax.fill_between(levels, low / n, high / n, **BAND)
-        ax.plot([0, 1], [0, 1], "k:", label=DIAGONAL)
 
 
 class IntervalDisplay(_Display):
@@ -418,13 +399,7 @@ class IntervalDisplay(_Display):
     """
 
     def plot(
-        self,
-        ax: Axes | None = None,
-        *,
-        coverage: float = 0.9,
-        subsample: int = 200,
-        interval_kwargs: Style = None,
-        scatter_kwargs: Style = None,
+        self, ax: Axes | None = None, *, coverage: float = 0.9, subsample: int = 200, **kwargs: Any
     ) -> Self:
         """Draw the intervals side by side; the legend counts all rows.
 
@@ -435,65 +410,37 @@ class IntervalDisplay(_Display):
             Probability of the intervals.
         subsample : int, default=200
             The most rows to draw, evenly spread over their order.
-        interval_kwargs, scatter_kwargs : dict, default=None
-            Passed to `Axes.vlines` and `Axes.scatter`.
+        **kwargs
+            Passed to `Axes.scatter`.
         """
         (lower, upper), median = self.mixture.interval(coverage), self.mixture.median()
         rank = _spread(len(median), subsample)
         rows = median.argsort(kind="stable")[rank]
         ax = self._begin(ax)
-        style = _style(interval_kwargs, color="tab:blue", alpha=0.4, linewidth=1.5)
-        label = f"{_percent(coverage)} interval"
-        self.intervals_ = ax.vlines(rank, lower[rows], upper[rows], label=label, **style)
+        style: dict[str, Any] = {"alpha": 0.4, "label": f"{100 * coverage:.3g}% interval"}
+        self.intervals_ = ax.vlines(rank, lower[rows], upper[rows], color="tab:blue", **style)
         (self.line_,) = ax.plot(rank, median[rows], color="tab:blue", label="median")
         inside = (lower <= self.y_true) & (self.y_true <= upper)
         for name, those, color in (("inside", inside, "black"), ("outside", ~inside, "tab:red")):
-            style = _style(scatter_kwargs, s=8, color=color, zorder=2.5)
-            label, shown = f"{name}: {_percent(those.mean())}", those[rows]
-            points = ax.scatter(rank[shown], self.y_true[rows[shown]], label=label, **style)
+            label, shown = f"{name}: {100 * those.mean():.3g}%", those[rows]
+            style = {"label": label, "s": 4, "color": color, "zorder": 2.5, **kwargs}
+            points = ax.scatter(rank[shown], self.y_true[rows[shown]], **style)
             setattr(self, f"{name}_", points)
         ax.set(xlabel=f"{len(median)} rows, in the order of their medians", ylabel="y")
-        ax.legend()
+        ax.set_ylim(top=np.dot(ax.get_ylim(), [-0.2, 1.2]))  # room for the legend
+        ax.legend(loc="upper left", ncols=2)
         return self
 
 
-def _probability_denser(probability: Array) -> Array:
-    """Probability of the cells of a column that are denser, and of half the cell itself.
-
-    Where it is less than a highest-density region's, the region is. `NormalMixture.region` is
-    exact, but takes time with the square of the components: averages over rows have thousands.
-    """
-    order = np.argsort(-probability, axis=0)
-    ranked = np.take_along_axis(probability, order, axis=0)
-    denser = np.empty_like(ranked)
-    np.put_along_axis(denser, order, ranked.cumsum(axis=0) - ranked / 2, axis=0)
-    return denser
-
-
-def _spread(n: int, most: int) -> npt.NDArray[np.intp]:
+def _spread(n: int, most: int) -> NDArray[np.intp]:
     """Positions evenly spread over n, all of them where they are not too many."""
     return np.linspace(0, n - 1, min(n, check_count("subsample", most))).round().astype(np.intp)
-
-
-def _shade(cmap: Any, level: float) -> Any:
-    """Pale for a set that holds much, dark for its dense core."""
-    return cmap(0.8 - 0.6 * level)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g}%"
-
-
-def _style(given: Style, **defaults: Any) -> dict[str, Any]:
-    """Defaults under what is given; with its short names Matplotlib would see a conflict."""
-    short = {"c": "color", "ec": "edgecolor", "lw": "linewidth", "ls": "linestyle"}
-    return {**defaults, **{short.get(name, name): value for name, value in (given or {}).items()}}
 
 
 def _pyplot(display: type) -> Any:
     try:
         from matplotlib import pyplot as plt
     except ImportError:
-        message = f"{display.__name__} requires matplotlib: pip install 'skmdn[plot]'"
-        raise ImportError(message) from None
+        needs = f"{display.__name__} requires matplotlib"
+        raise ImportError(f"{needs}: pip install 'skmdn[plot]'") from None
     return plt

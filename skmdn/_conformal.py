@@ -228,9 +228,9 @@ def threshold(scores: Array, coverage: float) -> Array:
     m = len(scores)
     rank = math.ceil((m + 1) * coverage - _ROUNDING)
     if rank > m:
+        needed = math.ceil(coverage / (1 - coverage) - _ROUNDING)
         raise ValueError(
-            f"coverage={coverage} needs calibration on {math.ceil(coverage / (1 - coverage))} "
-            f"rows or more, and there were {m}"
+            f"coverage={coverage} needs calibration on {needed} rows or more, and there were {m}"
         )
     return np.asarray(scores[rank - 1] * (1 + _ROUNDING) + _ROUNDING)
 
@@ -277,9 +277,8 @@ def region_scores(mixture: NormalMixture, y: Array) -> Array:
 
 def region(mixture: NormalMixture, threshold: Array) -> Region:
     """Return regions of one target up to a threshold."""
-    mixture = mixture.marginal(0)
     found = mixture.region(_coverage(threshold))
-    beyond = _beyond(threshold) * mixture.std()
+    beyond = _beyond(threshold) * mixture.marginal(0).std()
     if not beyond.any():
         return found
     lower, upper = _hull(found)

@@ -1,0 +1,284 @@
+"""Going on: blocks of rows, warm starts, held-out rows, what training reports."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import stats
+
+from skmdn import MDNRegressor
+
+
+def line(n, seed=0):
+    """A line with noise of one unit; the last column is the density of the truth."""
+    rng = np.random.default_rng(seed)
+    X, noise = rng.normal(size=(n, 2)), rng.normal(size=n)
+    return X, 2 * X[:, 0] + noise, stats.norm.logpdf(noise).mean()
+
+
+def small(**parameters):
+    defaults = {"n_components": 2, "n_estimators": 2, "max_iter": 20, "hidden_layer_sizes": (8,)}
+    return MDNRegressor(**defaults | {"random_state": 0} | parameters)
+
+
+def assert_same(left, right, X):
+    for name in ("weights", "means", "covariances"):
+        assert_array_equal(
+            getattr(left.predict_mixture(X), name), getattr(right.predict_mixture(X), name)
+        )
+
+
+X, y, _ = line(80)
+
+
+# --- blocks of rows ------------------------------------------------------------------------------
+
+
+def test_blocks_reach_near_what_fit_reaches():
+    rows, targets, _ = line(2000)
+    fresh, its_targets, truth = line(2000, seed=1)
+    model = small()
+    for _ in range(10):
+        for block in np.array_split(np.arange(2000), 4):
+            model.partial_fit(rows[block], targets[block])
+    assert model.n_iter_ == len(model.loss_curve_) == 40
+    whole = small(max_iter=100).fit(rows, targets)
+    assert whole.score(fresh, its_targets) > truth - 0.05
+    assert model.score(fresh, its_targets) > truth - 0.1
+    assert model.loss_curve_[-1] < model.loss_curve_[0] - 0.3
+
+
+def test_the_first_block_decides_shapes_and_scales():
+    model = small().partial_fit(X[:40], y[:40])
+    assert model.n_features_in_ == 2
+    with pytest.raises(ValueError, match="X has 1 features, but MDNRegressor is expecting 2"):
+        model.partial_fit(X[:, :1], y)
+    with pytest.raises(ValueError, match="y has 2 targets, but MDNRegressor was fitted with 1"):
+        model.partial_fit(X, np.column_stack([y, y]))
+    # Later blocks may lie elsewhere: they move the density, whatever their size.
+    mean = model.predict(X[:1])
+    for _ in range(30):
+        model.partial_fit(X[:10], y[:10] + 5.0)
+    assert model.predict(X[:1]) > mean + 1.0
+
+
+def test_one_row_goes_on():
+    """Two rows are the fewest to begin with, and so are they later: one line says so."""
+    model = small().partial_fit(X, y)
+    with pytest.raises(ValueError, match="minimum of 2"):
+        model.partial_fit(X[:1], y[:1])
+    assert model.n_iter_ == 1
+
+
+def test_passes_go_on_from_fit_and_fit_from_passes():
+    model = small(max_iter=60, validation_fraction=0.5).fit(X, y)
+    fitted = model.score(X, y)
+    model.partial_fit(X, y)
+    assert abs(model.score(X, y) - fitted) < 0.3  # not started anew
+    # All networks have now seen all rows.
+    assert not hasattr(model, "oof_score_")
+    with pytest.raises(ValueError, match="partial_fit holds no rows out"):
+        model.oof_mixture(X)
+    model.set_params(warm_start=True, max_iter=100).fit(X, y)
+    fitted = model.score(X, y)
+    model.partial_fit(X, y)
+    assert abs(model.score(X, y) - fitted) < 0.3  # nor from the pass before
+    assert_same(
+        model.set_params(warm_start=False).fit(X, y),
+        small(max_iter=100, validation_fraction=0.5).fit(X, y),
+        X,
+    )
+
+
+def test_a_refused_call_moves_no_chance():
+    left, right = small().partial_fit(X, y), small().partial_fit(X, y)
+    for model, bad in ((left, {"n_estimators": 3}), (left, {"hidden_layer_sizes": (9,)})):
+        good = model.get_params()
+        with pytest.raises(ValueError, match="must stay the same"):
+            model.set_params(**bad).partial_fit(X, y)
+        with pytest.raises(ValueError, match="must stay the same"):
+            model.set_params(warm_start=True).fit(X, y)
+        model.set_params(**good)
+    assert_same(left.partial_fit(X, y), right.partial_fit(X, y), X)
+
+
+# --- warm starts ---------------------------------------------------------------------------------
+
+
+def test_a_warm_start_goes_on():
+    cold, warm = small(max_iter=60), small(max_iter=60, warm_start=True)
+    assert_same(cold.fit(X, y), warm.fit(X, y), X)
+    assert_same(cold.fit(X, y), warm, X)  # a cold one starts anew
+    X_long, y_long, _ = line(400)
+    start = warm.set_params(warm_start=False, max_iter=20).fit(X_long, y_long).oof_score_
+    warm.set_params(warm_start=True, max_iter=1).fit(X_long, y_long)
+    assert warm.oof_score_ > start - 0.1
+    assert small(max_iter=1).fit(X_long, y_long).oof_score_ < start - 0.3
+
+
+def test_a_warm_start_takes_up_what_may_change():
+    model = small(warm_start=True).fit(X, y)
+    coarse = model.set_params(reg_covar=1.0).fit(X, y)
+    assert coarse.predict_mixture(X).covariances.min() >= np.var(y) * 0.999
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n_components": 3},
+        {"noise_type": "fixed"},
+        {"n_estimators": 3},
+        {"hidden_layer_sizes": (9,)},
+        {"activation": "tanh"},
+        # As many outputs, but other ones: 4 + 8 + 8 = 5 + 10 + 5.
+        {"n_components": 5, "noise_type": "isotropic"},
+    ],
+)
+def test_a_warm_start_with_other_networks_is_refused(change):
+    Y = np.column_stack([y, X[:, 1]])
+    model = small(n_components=4, warm_start=True).fit(X, Y)
+    before = model.predict(X)
+    with pytest.raises(ValueError, match="n_components, noise_type, n_estimators"):
+        model.set_params(**change).fit(X, Y)
+    assert_array_equal(model.predict(X), before)
+
+
+def test_a_warm_start_on_other_data_is_refused():
+    model = small(warm_start=True).fit(X, y)
+    with pytest.raises(ValueError, match="y has 2 targets"):
+        model.fit(X, np.column_stack([y, y]))
+    with pytest.raises(ValueError, match="X has 1 features"):
+        model.fit(X[:, :1], y)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n_components": 5},
+        {"n_estimators": 5},
+        {"n_estimators": 1},
+        {"noise_type": "full"},
+        {"hidden_layer_sizes": (3, 3)},
+        {"activation": "relu"},
+        {"reg_covar": 0.5},
+        {"fixed_noise_level": 9.0},
+        {"early_stopping": False},
+        {"validation_fraction": 0.2},
+        {"random_state": 5},
+    ],
+)
+def test_parameters_set_after_fit_change_no_answer(change):
+    model = small(validation_fraction=0.5).fit(X, y)
+    mixture, held_out = model.predict_mixture(X), model.oof_mixture(X)
+    model.set_params(**change)
+    assert_array_equal(model.predict_mixture(X).weights, mixture.weights)
+    assert_array_equal(model.predict_mixture(X).covariances, mixture.covariances)
+    assert_array_equal(model.oof_mixture(X).weights, held_out.weights)
+    assert_allclose(mixture.weights.sum(axis=1), 1, rtol=1e-12)
+
+
+# --- held-out rows -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n_estimators", "fraction"), [(2, 0.5), (4, 0.25), (5, 0.4)])
+def test_out_of_fold_densities_weigh_the_networks_that_hold_the_row_out(n_estimators, fraction):
+    model = small(n_estimators=n_estimators, validation_fraction=fraction, max_iter=40)
+    mixture = model.fit(X, y).oof_mixture(X)
+    n_holders = (mixture.weights > 0).sum(axis=1) / 2
+    assert (n_holders >= 1).all()
+    assert n_holders.mean() == pytest.approx(n_estimators * fraction, rel=0.05)
+    assert_allclose(mixture.weights.sum(axis=1), 1, rtol=1e-12)
+    everybody = model.predict_mixture(X)
+    assert_array_equal(everybody.means, mixture.means)
+    assert mixture.logpdf(y).mean() < everybody.logpdf(y).mean() + 0.02
+
+
+def test_held_out_scores_are_honest():
+    """On noise alone, training rows fit well; the score of rows held out is that of new ones."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(2200, 6)), rng.normal(size=2200)
+    train, fresh = slice(200), slice(200, None)
+    model = small(
+        n_estimators=4,
+        validation_fraction=0.25,
+        hidden_layer_sizes=(64,),
+        n_iter_no_change=50,
+        max_iter=150,
+    ).fit(X[train], y[train])
+    held_out = model.oof_mixture(X[train]).logpdf(y[train]).mean()
+    assert_allclose(held_out, model.score(X[fresh], y[fresh]), atol=0.12)
+    assert_allclose(held_out, model.oof_score_, atol=1e-3)
+    assert model.score(X[train], y[train]) > held_out + 0.02
+
+
+def test_without_early_stopping_nothing_is_held_out():
+    model = small(early_stopping=False, max_iter=200).fit(X, y)
+    assert model.validation_scores_ == []
+    assert not hasattr(model, "oof_score_")
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+    assert len(model.loss_curve_) == model.n_iter_
+
+
+def test_curves_and_counts_agree():
+    model = small(max_iter=300).fit(X, y)
+    assert len(model.loss_curve_) == model.n_iter_ <= 300
+    assert 1 <= model.best_iter_ <= model.n_iter_
+    assert model.oof_score_ == max(model.validation_scores_)
+    assert model.stop_reason_ in {"converged", "max_iter"}
+    assert (model.n_iter_ == 300) or model.stop_reason_ == "converged"
+    cut = small(max_iter=3).fit(X, y)
+    assert (cut.n_iter_, cut.stop_reason_) == (3, "max_iter")
+    # With a tolerance no score can beat, training ends as soon as it may.
+    idle = small(max_iter=3000, tol=100.0, n_iter_no_change=1).fit(X, y)
+    assert idle.stop_reason_ == "converged"
+    assert idle.n_iter_ < 300
+
+
+def test_the_best_weights_are_kept():
+    """What is judged on held-out rows is what predicts."""
+    model = small(n_estimators=2, validation_fraction=0.5, max_iter=400, alpha=0.0).fit(X, y)
+    assert model.best_iter_ < model.n_iter_
+    assert_allclose(
+        model.oof_mixture(X).logpdf(y).mean(), max(model.validation_scores_), rtol=1e-5
+    )
+
+
+def test_progress_is_printed(capsys):
+    model = small(verbose=True, max_iter=50).fit(X, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(model.validation_scores_)
+    assert all("held-out log-likelihood" in line for line in lines)
+    last = model.validation_scores_[-1]
+    assert lines[-1].startswith(f"[MDNRegressor] iteration {model.n_iter_}:")
+    assert f"{last:.4f} (best {model.oof_score_:.4f})" in lines[-1]
+    small(verbose=1, max_iter=50, early_stopping=False).fit(X, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert all("training log-likelihood" in line for line in lines)
+    small(max_iter=50).fit(X, y)
+    assert capsys.readouterr() == ("", "")
+
+
+# --- quality that any fit must have --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_estimators", [1, 2, 5, 16])
+def test_any_number_of_networks_finds_the_truth_of_a_line(n_estimators):
+    """Neither too wide nor, since averaging is thought to widen, too narrow."""
+    X, y, _ = line(600)
+    fresh, its_targets, truth = line(2000, seed=1)
+    model = small(n_estimators=n_estimators, max_iter=60, hidden_layer_sizes=(16,)).fit(X, y)
+    # One network alone may be led on by the luck of its few held-out rows.
+    assert model.score(fresh, its_targets) > truth - (0.4 if n_estimators == 1 else 0.1)
+    inside = model.predict_interval(fresh, 0.9)
+    covered = ((inside[:, 0] < its_targets) & (its_targets < inside[:, 1])).mean()
+    assert covered == pytest.approx(0.9, abs=0.05)
+
+
+@pytest.mark.parametrize("activation", ["silu", "relu", "tanh", "logistic", "identity"])
+def test_every_activation_learns(activation):
+    X, y, truth = line(400)
+    model = small(activation=activation, max_iter=60).fit(X, y)
+    assert model.score(X, y) > truth - 0.1
+    assert stats.norm.logpdf(y, y.mean(), y.std()).mean() < truth - 0.7

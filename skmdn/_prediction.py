@@ -46,7 +46,9 @@ def row_blocks(n_rows: int, row_numbers: int) -> Iterator[slice]:
 def naming(argument: str) -> Iterator[None]:
     """Name the argument in errors about it that do not, as scikit-learn's of text and shapes."""
     try:
-        yield
+        # To find NaN, scikit-learn sums the cells; infinite sums of both signs may meet.
+        with np.errstate(invalid="ignore"):
+            yield
     except (TypeError, ValueError) as error:
         if re.search(rf"\b{argument}\b", str(error)):
             raise
@@ -110,7 +112,7 @@ class MixturePredictions(LogLikelihoodScore):
     """Answers read off the mixtures of blocks of rows, in the units of y.
 
     The estimator gives ``_check_rows(X)``, ``_mixtures(X)`` for checked rows, and
-    ``_row_numbers()``, how many components times pairs of targets a row has.
+    ``_row_numbers()``, how many components times pairs of targets a row has, and ``_means(X)``.
     """
 
     point_estimate: str
@@ -143,6 +145,8 @@ class MixturePredictions(LogLikelihoodScore):
         y_std : ndarray, shaped like y_pred
             Only with ``return_std``.
         """
+        if self.point_estimate == "mean" and not return_std:
+            return self._means(self._check_rows(X))
         point = POINT_ESTIMATES[self.point_estimate]
         if not return_std:
             return self._answers(X, point)

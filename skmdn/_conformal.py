@@ -14,8 +14,8 @@ instead, one standard deviation a nat, so that finite values of y have finite sc
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import NotFittedError
@@ -46,9 +46,15 @@ class ConformityScores(NamedTuple):
 
 
 class PredictionSets(MixturePredictions):
-    """Intervals and regions of an estimator's mixtures, and what calibrates them."""
+    """Intervals and regions of an estimator's mixtures, and what calibrates them.
+
+    The estimator gives, besides what `MixturePredictions` takes, ``_network_mixtures(X)``: each
+    network's own; and ``_holders(n)``: which of them held out each of n training rows, (n, E).
+    """
 
     conformity_scores_: ConformityScores
+    _network_mixtures: Callable[..., list[NormalMixture]]
+    _holders: Callable[[int], Any]
 
     def calibrate(self, X, y, out_of_fold=False):
         """Learn from data how far prediction sets must reach to hold what they promise.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from sklearn.utils import check_array, check_consistent_length, gen_batches
@@ -71,6 +72,7 @@ class LogLikelihoodScore:
 
     n_outputs_: int
     _y_ndim: int
+    score_samples: Callable[..., np.ndarray]
 
     def score(self, X, y, sample_weight=None):
         """Return the mean conditional log-likelihood: larger is better.
@@ -116,6 +118,9 @@ class MixturePredictions(LogLikelihoodScore):
     """
 
     point_estimate: str
+    _check_rows: Callable[..., Any]
+    _mixtures: Callable[..., NormalMixture]
+    _row_numbers: Callable[[], int]
 
     def _mixture_blocks(self, X) -> Iterator[tuple[slice, NormalMixture]]:
         """Yield the mixtures of checked rows, in blocks that fit ``working_memory``."""

@@ -18,15 +18,14 @@ _LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
 def find_modes(components: Components, highest: bool = False) -> tuple[Rows, Array, Array]:
     """All local maxima of the density, or those that may be its highest.
 
-    Between neighbours in {m_k, m_k +- s_k, m_k +- sqrt(3) s_k} every component's first and second
-    derivative is monotone, so sums of their values at the ends bound the mixture's. An interval
-    is settled where these bounds show the first derivative to have at most one root; otherwise it
-    is halved, until it is too narrow for two maxima that float64 could tell apart.
+    Between neighbouring means, bounds of every component's first and second derivative over an
+    interval add up to bounds of the mixture's. An interval is settled where these show that the
+    first derivative has at most one root; otherwise it is halved, until it is too narrow for two
+    maxima that float64 could tell apart.
 
     Returns rows (ascending), locations (ascending within a row) and log-densities.
     """
-    ranges = _ranges_of_the_highest if highest else _whole_ranges
-    rows, left, right = _first_intervals(*ranges(*components), components)
+    rows, left, right = _first_intervals(components, highest)
     found: list[tuple[Rows, Array, Array]] = []
     while rows.size:
         settled, holds_mode = np.empty((2, rows.size), bool)
@@ -35,54 +34,52 @@ def find_modes(components: Components, highest: bool = False) -> tuple[Rows, Arr
             settled[some], holds_mode[some] = _settle(left[some], right[some], *here)
         found.append((rows[holds_mode], left[holds_mode], right[holds_mode]))
         rows, left, right = halves(rows[~settled], left[~settled], right[~settled])
-    rows, left, right = (np.concatenate(part) for part in zip(*found, strict=True))
+    if found:
+        rows, left, right = (np.concatenate(part) for part in zip(*found, strict=True))
     order = np.lexsort((left, rows))
     rows, left, right = rows[order], left[order], right[order]
     return _merge(rows, _critical_points(1.0, rows, left, right, components), components)
 
 
-def _whole_ranges(weights: Array, means: Array, scales: Array) -> tuple[Rows, Array, Array]:
-    """Where modes can be: from the least to the greatest mean, with a margin to see them fall."""
-    margin, first, last = scales.min(axis=1), means.min(axis=1), means.max(axis=1)
+def _first_intervals(components: Components, highest: bool) -> tuple[Rows, Array, Array]:
+    """The gaps between neighbouring means, cut where the derivatives of these two turn.
+
+    All modes lie between the least and the greatest mean; a margin shows the density fall.
+    """
+    _, means, scales = components
+    order, margin = means.argsort(axis=1), scales.min(axis=1, keepdims=True)
+    means, scales = (np.take_along_axis(part, order, axis=1) for part in (means, scales))
+    first, last = means[:, :1], means[:, -1:]
     low = np.minimum(first - margin, np.nextafter(first, -np.inf))
     high = np.maximum(last + margin, np.nextafter(last, np.inf))
-    return np.arange(len(means)), low, high
+    knots, widths = np.hstack([low, means, high]), np.hstack([margin, scales, margin])
+    rows, gap = np.nonzero(
+        _may_hold_the_highest(knots, components) if highest else np.diff(knots) > 0
+    )
+    low, high = knots[rows, gap], knots[rows, gap + 1]
+    cuts = [low, high]
+    for turn in (1, np.sqrt(3)):
+        cuts += [low + turn * widths[rows, gap], high - turn * widths[rows, gap + 1]]
+    points = np.sort(np.clip(cuts, low, high), axis=0)
+    index, pieces = np.nonzero(points[1:] > points[:-1])
+    return rows[pieces], points[index, pieces], points[index + 1, pieces]
 
 
-def _ranges_of_the_highest(
-    weights: Array, means: Array, scales: Array
-) -> tuple[Rows, Array, Array]:
-    """Ranges between neighbouring means that can hold the highest mode.
+def _may_hold_the_highest(knots: Array, components: Components) -> NDArray[np.bool_]:
+    """Which gaps between neighbouring knots can hold the highest mode.
 
     Every component is monotone in between, so the sum of its larger ends bounds the density; it
     has to reach the density at every mean.
     """
-    _, low, high = _whole_ranges(weights, means, scales)
-    knots = np.sort(np.column_stack([low, means, high]), axis=1)
-    may = np.empty((len(knots), knots.shape[1] - 1), bool)
-    for some in blocks(len(knots), means.shape[1] * knots.shape[1]):
-        weight, mean, scale = (part[some].T[..., None] for part in (weights, means, scales))
-        log_peak = np.log(weight) - np.log(scale)
-        density = np.exp(
-            log_peak - log_peak.max(axis=0) - 0.5 * ((knots[some] - mean) / scale) ** 2
-        )
+    result = np.empty((len(knots), knots.shape[1] - 1), bool)
+    for some in blocks(len(knots), knots.shape[1] ** 2):
+        weights, means, scales = (part[some].T[..., None] for part in components)
+        log_peaks = np.log(weights) - np.log(scales)
+        z = (knots[some] - means) / scales
+        density = np.exp(log_peaks - log_peaks.max(axis=0) - 0.5 * z * z)
         bound = np.maximum(density[..., 1:], density[..., :-1]).sum(axis=0)
-        may[some] = bound >= (1 - 1e-12) * density.sum(axis=0).max(axis=1, keepdims=True)
-    rows, gap = np.nonzero(may)
-    return rows, knots[rows, gap], knots[rows, gap + 1]
-
-
-def _first_intervals(
-    rows: Rows, low: Array, high: Array, components: Components
-) -> tuple[Rows, Array, Array]:
-    """Cut the ranges from ``low`` to ``high`` where a component's derivatives turn."""
-    _, means, scales = (part[rows] for part in components)
-    multiples = np.array([-np.sqrt(3), -1, 0, 1, np.sqrt(3)])[:, None]
-    points = (means[:, None] + multiples * scales[:, None]).reshape(rows.size, -1)
-    points = np.clip(points, low[:, None], high[:, None])
-    points = np.sort(np.column_stack([low, points, high]), axis=1)
-    pieces, index = np.nonzero(points[:, 1:] > points[:, :-1])
-    return rows[pieces], points[pieces, index], points[pieces, index + 1]
+        result[some] = bound >= (1 - 1e-12) * density.sum(axis=0).max(axis=1, keepdims=True)
+    return result
 
 
 def _derivatives(
@@ -119,19 +116,43 @@ def _settle(
     """
     ends = np.stack([left, right])
     density, slope, bend, top = _derivatives(ends, *(part[:, None] for part in components))
-    rises = slope.sum(axis=0) >= 0
+    rises, level = slope.sum(axis=0) >= 0, top.max(axis=0)
     for part in (density, slope, bend):
-        part *= np.exp(top - top.max(axis=0))
-    least, most = (
-        [bound(part[:, 0], part[:, 1]).sum(axis=0) for part in (density, slope, bend)]
-        for bound in (np.minimum, np.maximum)
-    )
+        part *= np.exp(top - level)
+    steepest, most_bent = _turns(ends, slope[:, 0], bend[:, 0], level, *components)
+    settled = (_least(slope, steepest) >= 0) | (_greatest(slope, steepest) <= 0)
+    settled |= (_least(bend, most_bent) >= 0) | (_greatest(bend, most_bent) <= 0)
     middle = left + 0.5 * (right - left)
-    settled = (least[1] >= 0) | (most[1] <= 0) | (least[2] >= 0) | (most[2] <= 0)
     settled |= (middle <= left) | (middle >= right)
-    width = (right - left) / components[2]
-    settled |= (np.maximum(density[:, 0], density[:, 1]) * width**4).sum(axis=0) < 1e-15 * least[0]
+    dip = np.maximum(density[:, 0], density[:, 1]) * ((right - left) / components[2]) ** 4
+    settled |= dip.sum(axis=0) < 1e-15 * _least(density, density[:, 0])
     return settled, settled & rises[0] & ~rises[1]
+
+
+def _turns(
+    ends: Array, slope: Array, bend: Array, level: Array, *components: Array
+) -> tuple[Array, Array]:
+    """Extremes of components' derivatives inside the interval, over exp(level); else the given.
+
+    A first derivative is extreme one scale from its mean, a second sqrt(3) scales. No mean is
+    inside the interval.
+    """
+    weights, means, scales = components
+    distance = np.abs(ends - means[:, None]) / scales[:, None]
+    extreme = np.exp(np.log(weights) - np.log(scales) - _LOG_SQRT_2PI - 0.5 - level) / scales
+    np.copysign(extreme, means - ends[1], out=extreme)
+    turns = (distance[:, 0] < 1) != (distance[:, 1] < 1)
+    steepest = np.where(turns, extreme, slope)
+    turns = (distance[:, 0] < np.sqrt(3)) != (distance[:, 1] < np.sqrt(3))
+    return steepest, np.where(turns, 2 / np.e * np.abs(extreme) / scales, bend)
+
+
+def _least(ends: Array, inside: Array) -> Array:
+    return np.minimum(np.minimum(ends[:, 0], ends[:, 1]), inside).sum(axis=0)
+
+
+def _greatest(ends: Array, inside: Array) -> Array:
+    return np.maximum(np.maximum(ends[:, 0], ends[:, 1]), inside).sum(axis=0)
 
 
 def _critical_points(
@@ -201,7 +222,8 @@ def find_region(coverage: Array, components: Components) -> tuple[Array, Array]:
 def find_coverage(levels: Array, components: Components) -> Array:
     """Probability of densities of at least ``exp(levels)``, ``(L, n)``."""
     segments = _Segments(components)
-    return np.stack([segments.probability(*segments.cross(level)) for level in levels])
+    found = [segments.probability(*segments.cross(level)) for level in levels]
+    return np.reshape(found, levels.shape)
 
 
 class _Segments:

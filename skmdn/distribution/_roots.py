@@ -6,7 +6,8 @@ then sums of long vectors, and every array of a block stays in a core's cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def halves(rows: Rows, left: Array, right: Array) -> tuple[Rows, Array, Array]:
 
 
 def find_root(
-    newton_step: Callable[..., tuple[Array, NDArray[np.bool_]]],
+    newton_step: Callable[..., tuple[NDArray[Any], NDArray[np.bool_]]],
     start: NDArray[Any],
     low: NDArray[Any],
     high: NDArray[Any],
@@ -94,20 +95,52 @@ _FAR = 12.0  # beyond 12 scales a component weighs less than 1e-16 of any tail a
 def tail_quantile(p: Array, side: Array, weights: Array, means: Array, scales: Array) -> Array:
     """y with P(Y <= y) = p where side is 1, P(Y >= y) = p where side is -1; p at most about 1/2.
 
-    All arrays hold one element a column: ``p`` and ``side`` are ``(N,)``, components ``(K, N)``.
+    ``p`` and ``side`` are ``(L, B)``, components ``(K, B)``. All roots are found together, as
+    x = side * y, so that the probability of the tail always grows with x.
     """
-    means = means * side
-    score = special.ndtri(p)
-    quantiles = means + scales * score
-    low, high = quantiles.min(axis=0), quantiles.max(axis=0)
-    start = _coarse_quantile(score, low, high, weights, means, scales)
+    score = special.ndtri(p).ravel()
+    tails = side.ravel(), np.broadcast_to(np.arange(p.shape[1]), p.shape).ravel()
+    components = weights, means, 1 / scales
+    low, high = _by_blocks(_bracket, 2, components, score, *tails)
+    start = _coarse_quantile(score, low, high, *tails, components)
     slack = 4e-16 * (np.abs(low) + np.abs(high))
-    arguments = (p, score, weights, means, 1 / scales)
-    return side * find_root(_quantile_step, start, low - slack, high + slack, *arguments)
+    step = functools.partial(_quantile_step, components)
+    x = find_root(step, start, low - slack, high + slack, p.ravel(), score, *tails)
+    return side * x.reshape(p.shape)
+
+
+def _by_blocks(
+    sums: Callable[..., None],
+    n_sums: int,
+    components: Sequence[NDArray[Any]],
+    x: NDArray[Any],
+    side: NDArray[Any],
+    column: Rows,
+) -> NDArray[Any]:
+    """``n_sums`` sums over the components of ``column`` at each x, a cached block at a time.
+
+    Means change their sign with ``side``.
+    """
+    result = np.empty((n_sums, x.size), x.dtype)
+    for some in blocks(x.size, len(components[0])):
+        here = column[some]
+        if (np.diff(here) == 1).all():
+            weights, means, rates = (part[:, here[0] : here[-1] + 1] for part in components)
+        else:
+            weights, means, rates = (part.take(here, axis=1) for part in components)
+        sums(result[:, some], x[some], weights, means * side[some], rates)
+    return result
+
+
+def _bracket(result: Array, score: Array, weights: Array, means: Array, rates: Array) -> None:
+    """Least and greatest of the components' own quantiles, which the mixture's lies between."""
+    means += score / rates
+    means.min(axis=0, out=result[0])
+    means.max(axis=0, out=result[1])
 
 
 def _quantile_step(
-    x: Array, p: Array, score: Array, weights: Array, means: Array, rates: Array
+    components: Components, x: Array, p: Array, score: Array, *tails: Any
 ) -> tuple[Array, NDArray[np.bool_]]:
     """One step from x towards F(x) = p, by Taylor's polynomial of F where x is near enough.
 
@@ -115,35 +148,31 @@ def _quantile_step(
     component and nearly so in a tail. The polynomial is trusted within a tenth of the scale of
     every component that is not `_FAR` away.
     """
-    cdf, trusted, *coefficients = _by_blocks(_expand, 6, x, weights, means, rates)
+    cdf, trusted, *coefficients = _by_blocks(_expand, 6, components, x, *tails)
     missing = p - cdf
-    step = _score_step(score, cdf, coefficients[0])
-    step = np.where(step * missing > 0, step, np.copysign(np.inf, missing))
+    _, step = _score_step(score, cdf, coefficients[0])
     near = np.abs(step) <= trusted
     local = np.where(near, step, 0)
     for _ in range(3):
         value, slope = _horner(coefficients, local)
         local = local + (missing - value) / slope
-    third, fourth = (np.abs(coefficients[j - 1] * local**j) for j in (3, 4))
-    near &= (third < 1e-8 * p) & (fourth < 1e-12 * p)
+    cube = local * local * local
+    near &= np.abs(coefficients[2] * cube) < 1e-8 * p
+    near &= np.abs(coefficients[3] * cube * local) < 1e-12 * p
     at_root = np.abs(missing) <= 4e-16 * p
     step = np.where(near, local, step)
     step[at_root] = 0
     return step, near | at_root
 
 
-def _score_step(score: Array, cdf: Array, density: Array) -> Array:
-    """Newton's step towards ndtri(F(x)) = score."""
+def _score_step(
+    score: NDArray[Any], cdf: NDArray[Any], density: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """What ndtri(F(x)) lacks of ``score``, and Newton's step towards it, of the same sign."""
     reached = special.ndtri(np.minimum(cdf, 1))
-    return (score - reached) * np.exp(-0.5 * reached**2) / (_SQRT_2PI * density)
-
-
-def _by_blocks(sums: Callable[..., None], n_sums: int, x: Array, *components: Array) -> Array:
-    """``n_sums`` sums over components at each x, a block that stays in cache at a time."""
-    result = np.empty((n_sums, x.size), x.dtype)
-    for some in blocks(x.size, len(components[0])):
-        sums(result[:, some], x[some], *(component[:, some] for component in components))
-    return result
+    missing = score - reached
+    step = missing * np.exp(-0.5 * reached * reached) / (density * _SQRT_2PI)
+    return missing, np.where(step * missing >= 0, step, np.copysign(np.inf, missing))
 
 
 def _expand(result: Array, x: Array, weights: Array, means: Array, rates: Array) -> None:
@@ -189,27 +218,28 @@ def _horner(coefficients: list[Array], x: Array) -> tuple[Array, Array]:
 
 
 def _coarse_quantile(
-    score: Array, low: Array, high: Array, weights: Array, means: Array, scales: Array
+    score: Array, low: Array, high: Array, side: Array, column: Rows, components: Components
 ) -> Array:
     """A quantile to about three digits, in single precision around the mixture's mean."""
+    weights, means, rates = components
     center = np.einsum("kn,kn->n", weights, means)
-    spread = np.sqrt(np.einsum("kn,kn->n", weights, scales**2 + (means - center) ** 2))
-    shifted = (means - center) / spread
-    single = [a.astype(np.float32) for a in (score, weights, shifted, spread / scales)]
-    bracket = [((end - center) / spread).astype(np.float32) for end in (low, high)]
-    start = np.clip(single[0], *bracket)
-    x = find_root(_coarse_step, start, *bracket, *single, max_iterations=12)
+    distances = means - center
+    spread = np.einsum("kn,kn->n", weights, np.abs(distances) + 1 / rates)
+    standard = (weights, distances / spread, rates * spread)
+    step = functools.partial(_coarse_step, [part.astype(np.float32) for part in standard])
+    center, spread = side * center[column], spread[column]
+    bracket = ((low - center) / spread, (high - center) / spread)
+    arguments = (part.astype(np.float32) for part in (score, *bracket, score, side))
+    x = find_root(step, *arguments, column, max_iterations=12)
     return np.clip(center + spread * x, low, high)
 
 
 def _coarse_step(
-    x: Array, score: Array, weights: Array, means: Array, rates: Array
-) -> tuple[Array, NDArray[np.bool_]]:
+    components: list[NDArray[np.float32]], x: NDArray[Any], score: NDArray[Any], *tails: Any
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Newton's step on the normal score; converged when it is short, for it is squared next."""
-    cdf, density = _by_blocks(_coarse_sums, 2, x, weights, means, rates)
-    step = _score_step(score, cdf, density)
-    missing = score - special.ndtri(np.minimum(cdf, 1))
-    step = np.where(step * missing > 0, step, np.copysign(np.inf, missing)).astype(np.float32)
+    cdf, density = _by_blocks(_coarse_sums, 2, components, x, *tails)
+    missing, step = _score_step(score, cdf, density)
     return step, np.abs(missing) < 0.02
 
 

@@ -46,7 +46,8 @@ def _pointwise(kernel: Callable[..., Array], size: int = BLOCK) -> Callable[...,
         shape = np.broadcast_shapes((n,), *(point.shape for point in points))
         result = np.empty((int(np.prod(shape[:-1])), n))
         points = [np.broadcast_to(point, shape).reshape(result.shape) for point in points]
-        for rows in blocks(n, n_components, size):
+        leads = min(len(result), 8)
+        for rows in blocks(n, n_components * leads, size):
             here = [part[:, None] for part in columns((weights, means, scales), rows)]
             for some in blocks(len(result), here[0].size, size):
                 result[some, rows] = kernel(*(point[some, rows] for point in points), *here)
@@ -180,9 +181,8 @@ def _quantile(p: Array, side: Array, weights: Array, means: Array, scales: Array
 
 @functools.partial(_pointwise, size=4 * BLOCK)  # all roots of a block are found together
 def _inside_quantile(p: Array, side: Array, weights: Array, means: Array, scales: Array) -> Array:
-    here = (np.tile(part[:, 0], (1, len(p))) for part in (weights, means, scales))
-    inside = np.where(p > 0, p, 0.25)
-    y = tail_quantile(inside.ravel(), side.ravel(), *here).reshape(p.shape)
+    here = (part[:, 0] for part in (weights, means, scales))
+    y = tail_quantile(np.where(p > 0, p, 0.25), side, *here)
     return np.where(p > 0, y, np.where(p == 0, -side * np.inf, np.nan))
 
 
@@ -361,7 +361,7 @@ def region_coverage(y: ArrayLike, weights: Array, means: Array, scales: Array) -
     """P(p(Y) >= p(y)): probability of the highest-density region with y on its border."""
     components = without_empty(weights, means, scales)
     levels = np.maximum(logpdf(y, weights, means, scales), -1e300)  # where the density is 0
-    coverage = np.empty((levels.size // len(weights), len(weights)))
+    coverage = np.empty((int(np.prod(levels.shape[:-1])), len(weights)))
     for some in blocks(*weights.shape):
         here = levels.reshape(coverage.shape)[:, some]
         coverage[:, some] = find_coverage(here, _rows(components, some))

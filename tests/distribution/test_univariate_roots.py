@@ -9,6 +9,7 @@ from scipy import integrate, optimize, stats
 from test_univariate import KINDS, batch, total
 
 from skmdn.distribution import univariate
+from skmdn.distribution._roots import find_root
 
 HARD_AND_SMALL = pytest.mark.parametrize("kind", KINDS)
 
@@ -68,6 +69,27 @@ def test_quantiles_are_those_of_a_plain_root_finder():
             xtol=1e-14,
         )
         assert y == pytest.approx(root, abs=1e-12)
+
+
+@pytest.mark.parametrize("offset", [-1e-4, -1e-5, -1e-7, 0.0, 1e-6, 1e-5, 1e-4])
+def test_a_spike_beside_the_quantile_counts(offset):
+    """A Taylor polynomial would pass over it: a spike of weight w moves the quantile by w / f."""
+    place = stats.norm.ppf(0.3) + offset
+    mixture = np.array([[1 - 1e-5, 1e-5]]), np.array([[0, place]]), np.array([[1, 1e-9]])
+    row = [part[0] for part in mixture]
+    for function, p, side in ((univariate.ppf, 0.3, 1), (univariate.isf, 0.7, -1)):
+        y = mp.mpf(float(function(p, *mixture)[0]))
+        tail = float(total(lambda m, s, y=y, d=side: mp.ncdf(d * (y - m) / s), *row))
+        assert tail == pytest.approx(p, rel=1e-11)
+
+
+def test_roots_are_found_where_newton_creeps():
+    def creeping(x, root):
+        return 1e-12 * np.sign(root - x), np.zeros(x.shape, bool)
+
+    roots = np.linspace(-0.9, 0.9, 50)
+    found = find_root(creeping, np.zeros(50), np.full(50, -1.0), np.full(50, 1.0), roots)
+    np.testing.assert_allclose(found, roots, atol=1e-11)
 
 
 # --- properties of every mixture -------------------------------------------------------------
@@ -254,6 +276,17 @@ def test_near_duplicates_have_one_mode(gap):
     assert counts == 1
 
 
+@pytest.mark.parametrize("span", [1e-7, 1e-6, 1e-5])
+def test_rounding_makes_no_modes_on_a_flat_top(span):
+    # two components exactly two scales apart: to third order the density is flat between them
+    few = np.random.default_rng(0).uniform(-span, span, 38)  # cut the top where only noise is seen
+    means = 3 + np.concatenate([[-1, 1], few])[None]
+    weights = np.concatenate([[0.5, 0.5], np.full(38, 1e-20)])[None]
+    locations, _, counts = univariate.modes(weights, means, np.ones((1, 40)))
+    assert counts == 1
+    assert locations[0, 0] == pytest.approx(3, abs=1e-4)
+
+
 @HARD_AND_SMALL
 @pytest.mark.parametrize("n_components", [1, 2, 9])
 def test_the_mode_is_the_highest_of_all_modes(kind, n_components):
@@ -295,6 +328,30 @@ def test_regions_hold_their_coverage_above_one_level(kind, coverage):
     outside = univariate.logpdf(high[:-1] + share * (low[1:] - high[:-1]), *mixture) - log_level
     assert (np.nan_to_num(inside) >= -slack).all()
     assert (np.nan_to_num(outside) <= slack).all()
+
+
+# Where scales are far below the means, rounding one end to a float moves the others' level.
+@pytest.mark.parametrize("kind", ["plain", "tiny weights", "no weight", "coincident", "large"])
+@pytest.mark.parametrize("coverage", [0.1, 0.9])
+def test_the_coverage_of_a_regions_border_is_its_own(kind, coverage):
+    mixture = batch(kind, n=20)
+    intervals, _, _ = univariate.region(coverage, *mixture)
+    found = univariate.region_coverage(intervals[:, 0].T, *mixture)
+    np.testing.assert_allclose(found, coverage, atol=1e-9)
+
+
+def test_the_coverage_of_points_by_simulation():
+    mixture = weights, means, scales = batch("plain", n=3, n_components=4)
+    y = np.linspace(-2, 2, 5)[:, None] + np.zeros(3)
+    found = univariate.region_coverage(y, *mixture)
+    rng, size = np.random.default_rng(0), 200_000
+    for row in range(3):
+        k = rng.choice(4, size, p=weights[row])
+        draws = rng.normal(means[row, k], scales[row, k])[:, None]
+        here = tuple(part[row : row + 1] for part in mixture)
+        above = univariate.logpdf(draws, *here) >= univariate.logpdf(y[:, row, None], *here).T
+        error = 4 * np.sqrt(found[:, row] * (1 - found[:, row]) / size) + 1e-12
+        assert (np.abs(above.mean(axis=0) - found[:, row]) < error).all()
 
 
 def test_regions_are_the_smallest_sets():
@@ -398,6 +455,7 @@ def test_no_rows_no_answers():
     assert univariate.mode(empty, empty, empty).shape == (0,)
     assert univariate.region(0.9, empty, empty, empty)[0].shape == (0, 3, 2)
     assert univariate.entropy(empty, empty, empty).shape == (0,)
+    assert univariate.region_coverage(np.empty((2, 0)), empty, empty, empty).shape == (2, 0)
 
 
 @pytest.mark.parametrize("n_components", [3, 40])

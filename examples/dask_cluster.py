@@ -14,8 +14,8 @@ from sklearn.model_selection import GridSearchCV
 
 from skmdn import MDNRegressor
 
+N_WORKERS, N_ROWS, MAX_ITER = 2, 1000, 60
 GRID = {"n_components": [1, 2, 4], "alpha": [0.02, 0.2]}
-N_WORKERS = 2
 
 
 def simulate(n, rng):
@@ -25,13 +25,13 @@ def simulate(n, rng):
     return X, sign * X[:, 0] + 0.1 * np.exp(X[:, 1]) * rng.standard_normal(n)
 
 
-def search(X, y, grid=GRID, max_iter=60):
+def search(X, y):
     """Fit and score every candidate, two folds each, on whichever joblib backend is active."""
-    model = MDNRegressor(n_estimators=2, max_iter=max_iter, random_state=0)
-    return GridSearchCV(model, grid, cv=2, n_jobs=N_WORKERS).fit(X, y)
+    model = MDNRegressor(n_estimators=2, max_iter=MAX_ITER, random_state=0)
+    return GridSearchCV(model, GRID, cv=2, n_jobs=N_WORKERS).fit(X, y)
 
 
-def search_on_cluster(X, y, **options):
+def search_on_cluster(X, y):
     """Search on a cluster of worker processes of its own, each of one thread."""
     with (
         LocalCluster(
@@ -42,11 +42,11 @@ def search_on_cluster(X, y, **options):
         Client(cluster) as client,
         joblib.parallel_config("dask", client=client, scatter=[X, y]),
     ):
-        return search(X, y, **options)
+        return search(X, y)
 
 
 def main():
-    X, y = simulate(1000, np.random.default_rng(0))
+    X, y = simulate(N_ROWS, np.random.default_rng(0))
     start = time.perf_counter()
     found = search_on_cluster(X, y)
     results = found.cv_results_

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import runpy
+import importlib
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import joblib
@@ -13,8 +14,8 @@ from joblib.externals.loky import get_reusable_executor
 distributed = pytest.importorskip("distributed", reason="needs the extra dask")
 psutil = pytest.importorskip("psutil")  # distributed brings it along
 
-EXAMPLE = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "dask_cluster.py"))
-OPTIONS = {"grid": {"n_components": [1, 2], "alpha": [0.02]}, "max_iter": 2}
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SMALL = {"N_ROWS": 400, "MAX_ITER": 2, "GRID": {"n_components": [1, 2], "alpha": [0.02]}}
 
 
 def children():
@@ -24,55 +25,75 @@ def children():
 
 
 @pytest.fixture(scope="module")
-def data():
-    return EXAMPLE["simulate"](400, np.random.default_rng(0))
+def example():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(EXAMPLES)
+        module = importlib.import_module("dask_cluster")
+        for name, value in SMALL.items():
+            patch.setattr(module, name, value)
+        yield module
+
+
+@dataclass
+class Run:
+    """What a run of the example did."""
+
+    data: tuple = ()
+    found: object = None
+    scattered: list = field(default_factory=list)
+    submitted: list = field(default_factory=list)
+    left: set = field(default_factory=set)
 
 
 @pytest.fixture(scope="module")
-def on_cluster(data):
-    """Return the search on the cluster, what was scattered and submitted, processes left over."""
-    client, scattered, submitted, before = distributed.Client, [], [], children()
-    scatter, submit = client.scatter, client.submit
+def run(example):
+    """Run the example, and watch the client of its cluster."""
+    run, client, before = Run(), distributed.Client, children()
+    search, scatter, submit = example.search, client.scatter, client.submit
+
+    def spied_search(X, y):
+        run.data, run.found = (X, y), search(X, y)
+        return run.found
 
     def spied_scatter(self, data, *args, **kwargs):
-        scattered.extend(data if isinstance(data, list) else [data])
+        run.scattered.extend(data if isinstance(data, list) else [data])
         return scatter(self, data, *args, **kwargs)
 
     def spied_submit(self, function, *args, tasks, **kwargs):
-        submitted.extend(tasks)
+        run.submitted.extend(tasks)
         return submit(self, function, *args, tasks=tasks, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(example, "search", spied_search)
         patch.setattr(client, "scatter", spied_scatter)
         patch.setattr(client, "submit", spied_submit)
-        found = EXAMPLE["search_on_cluster"](*data, **OPTIONS)
-    return found, scattered, submitted, children() - before
+        example.main()
+    run.left = children() - before
+    return run
 
 
-def test_the_cluster_and_loky_find_the_same_bits(data, on_cluster):
-    found = on_cluster[0]
+def test_the_cluster_and_loky_find_the_same_bits(example, run):
     with joblib.parallel_config("loky"):
-        local = EXAMPLE["search"](*data, **OPTIONS)
+        local = example.search(*run.data)
     get_reusable_executor().shutdown()
-    for fold in range(found.n_splits_):
+    for fold in range(local.n_splits_):
         name = f"split{fold}_test_score"
-        np.testing.assert_array_equal(found.cv_results_[name], local.cv_results_[name])
-    assert found.best_score_ == local.best_score_
-    assert found.best_params_ == local.best_params_
-    X = data[0][:50]
-    np.testing.assert_array_equal(found.predict(X), local.predict(X))
+        np.testing.assert_array_equal(run.found.cv_results_[name], local.cv_results_[name])
+    assert run.found.best_score_ == local.best_score_
+    assert run.found.best_params_ == local.best_params_
+    X = run.data[0][:50]
+    np.testing.assert_array_equal(run.found.predict(X), local.predict(X))
 
 
-def test_the_data_are_sent_once(data, on_cluster):
-    found, scattered, submitted, _ = on_cluster
-    for array in data:
-        assert sum(sent is array for sent in scattered) == 1
-    assert len(submitted) == len(found.cv_results_["params"]) * found.n_splits_
-    for _, arguments, named in submitted:
+def test_the_data_are_sent_once(run):
+    for array in run.data:
+        assert sum(sent is array for sent in run.scattered) == 1
+    assert len(run.submitted) == len(run.found.cv_results_["params"]) * run.found.n_splits_
+    for _, arguments, named in run.submitted:
         values = [*arguments, *named.values()]
-        assert sum(isinstance(value, distributed.Future) for value in values) >= len(data)
-        assert not any(value is array for value in values for array in data)
+        assert sum(isinstance(value, distributed.Future) for value in values) >= len(run.data)
+        assert not any(value is array for value in values for array in run.data)
 
 
-def test_no_process_is_left(on_cluster):
-    assert not on_cluster[-1]
+def test_no_process_is_left(run):
+    assert not run.left

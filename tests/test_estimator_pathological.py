@@ -1,0 +1,242 @@
+"""Data no textbook shows: finite answers without a warning, and never worse than the marginal."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy import stats
+from sklearn.model_selection import KFold, cross_val_score
+
+from skmdn import MDNRegressor
+
+NOISE_TYPES = ["full", "diagonal", "isotropic", "isotropic_across_components", "fixed"]
+rng = np.random.default_rng(0)
+X = rng.normal(size=(60, 3))
+y = X[:, 0] + 0.3 * rng.normal(size=60)
+CAUCHY = rng.standard_cauchy(60)
+GRID = rng.integers(0, 3, size=60).astype(float)
+ROW = np.eye(60)[7]
+
+
+def small(**parameters):
+    defaults = {"n_components": 3, "n_estimators": 2, "max_iter": 15, "hidden_layer_sizes": (8,)}
+    return MDNRegressor(**defaults | {"random_state": 0} | parameters)
+
+
+def assert_answers_are_finite(model, X, y=None):
+    mixture = model.predict_mixture(X)
+    answers = [mixture.weights, mixture.means, mixture.covariances]
+    answers += [*model.predict(X, return_std=True), model.predict_cov(X), model.score_samples(X)]
+    answers += [model.predict_quantiles(X, [1e-6, 0.5, 1 - 1e-6]), model.predict_interval(X)]
+    answers += [model.sample(X, 3, random_state=0)]
+    for point_estimate in ("median", "mode"):
+        answers.append(model.set_params(point_estimate=point_estimate).predict(X))
+    if mixture.means.ndim == 2:
+        region = model.predict_region(X)
+        assert (np.isfinite(region.intervals).sum(axis=(1, 2)) == 2 * region.counts).all()
+        answers.append(region.log_level)
+    if y is not None:
+        answers += [model.score_samples(X, y), model.loss_curve_, model.validation_scores_]
+    assert all(np.isfinite(answer).all() for answer in answers)
+    assert (mixture.std() > 0).all()
+
+
+FEW = {"two rows": slice(2), "two equal rows": [0, 0], "three rows": slice(3), "five": slice(5)}
+
+
+@pytest.mark.parametrize("early_stopping", [True, False])
+@pytest.mark.parametrize("noise_type", NOISE_TYPES)
+@pytest.mark.parametrize("rows", FEW.values(), ids=FEW)
+def test_few_rows_and_more_components_than_rows(rows, noise_type, early_stopping):
+    model = small(noise_type=noise_type, early_stopping=early_stopping, n_components=12)
+    for targets in (y, np.column_stack([y, 1e3 * X[:, 1]])):
+        assert_answers_are_finite(model.fit(X[rows], targets[rows]), X[rows], targets[rows])
+
+
+TARGETS = {
+    "1e12": 1e12 * y,
+    "1e-12": 1e-12 * y,
+    "1e100": 1e100 * y,
+    "1e-100": 1e-100 * y,
+    "around 1e8": 1e8 + y,
+    "around 1e12": 1e12 + y,
+    "denormal": 1e-310 * y,
+    "zero": np.zeros(60),
+    "constant": np.full(60, 0.1),
+    "constant 1e12": np.full(60, 1e12),
+    "constant 1e-12": np.full(60, 1e-12),
+    "constant but one": ROW,
+    "Cauchy": CAUCHY,
+    "Cauchy cubed": CAUCHY**3,
+    "an outlier": y + 1e6 * ROW,
+    "a far outlier": y + 1e30 * ROW,
+    "grid": GRID,
+    "truth values": GRID > 1,
+    "two values far apart": np.where(GRID > 1, 1e12, 1e-12),
+}
+
+
+@pytest.mark.parametrize("noise_type", ["diagonal", "isotropic_across_components"])
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+def test_odd_targets(target, noise_type):
+    assert_answers_are_finite(small(noise_type=noise_type).fit(X, target), X, target)
+
+
+@pytest.mark.parametrize("noise_type", NOISE_TYPES)
+@pytest.mark.parametrize("name", ["1e12", "1e-12", "constant", "Cauchy", "constant but one"])
+def test_odd_targets_beside_each_other(name, noise_type):
+    Y = np.column_stack([y, TARGETS[name], TARGETS[name]])  # one of them twice
+    assert_answers_are_finite(small(noise_type=noise_type).fit(X, Y), X, Y)
+
+
+FEATURES = {
+    "all constant": np.full((60, 3), 0.1),
+    "one constant": np.column_stack([X, np.full(60, 1e12)]),
+    "duplicates": np.column_stack([X, X[:, 0], X[:, 0]]),
+    "nearly constant": np.column_stack([X, 1 + 1e-15 * X[:, 0]]),
+    "constant but one": np.column_stack([X, ROW]),
+    "denormal": np.column_stack([X, 5e-324 * np.arange(60)]),
+    "huge": 1e300 * X,
+    "the whole range": np.column_stack([X, np.sign(X[:, 0]) * 1.7e308]),
+    "Cauchy cubed": CAUCHY[:, None] ** [1, 2, 3],
+    "more than rows": rng.normal(size=(60, 100)),
+    "signed zeros": np.column_stack([X, np.where(X[:, 0] > 0, 0.0, -0.0)]),
+}
+
+
+@pytest.mark.parametrize("features", FEATURES.values(), ids=FEATURES)
+def test_odd_features(features):
+    model = small().fit(features, y)
+    assert_answers_are_finite(model, features, y)
+    assert_answers_are_finite(model, features / 2)
+
+
+FAR = [1e6, -1e30, 1e100, 1e300, -1.7e308, 5e-324]
+
+
+@pytest.mark.parametrize("noise_type", NOISE_TYPES)
+def test_far_outside_of_what_was_seen(noise_type):
+    model = small(noise_type=noise_type, max_iter=40).fit(X, np.column_stack([y, 1e-3 * X[:, 1]]))
+    far = np.array(FAR)[:, None] * np.ones(3)
+    assert_answers_are_finite(model, far)
+    assert_answers_are_finite(model, np.clip(far, -3e38, 3e38).astype(np.float32))
+    # Nothing is extrapolated: beyond the rows seen, the density stays what it is at their edge.
+    assert_allclose(model.predict(far[[0]]), model.predict(far[[2]]), rtol=1e-12)
+    spread = 10 * model.predict_mixture(X).means.std(axis=(0, 1))
+    assert (np.abs(model.predict(far)) < spread).all()
+
+
+def test_steps_too_large_are_survived():
+    for parameters in ({"learning_rate_init": 1e10}, {"alpha": 1e6}, {"learning_rate_init": 10.0}):
+        model = small(**parameters).fit(X, y)
+        assert np.isfinite(model.score(X, y))
+        assert np.isfinite(model.predict_mixture(X).means).all()
+
+
+# --- what the densities must be ------------------------------------------------------------------
+
+
+def test_a_constant_target_is_found_within_the_floor():
+    """Its unit is 1: nothing in the data says another; then sd is at least 1e-3."""
+    for value in (0.0, 0.1, -1e6):
+        model = small(max_iter=300).fit(X, np.full(60, value))
+        mean, std = model.predict(X, return_std=True)
+        assert_allclose(mean, value, atol=0.05)
+        assert (std >= 1e-3).all()
+        assert (std < 0.2).all()
+
+
+@pytest.mark.parametrize("noise_type", NOISE_TYPES[:-1])
+def test_a_constant_target_spoils_no_other(noise_type):
+    """Isotropic noise takes its unit from the targets that vary."""
+    alone = small(noise_type=noise_type, max_iter=60).fit(X, 1e-4 * y[:, None])
+    beside = small(noise_type=noise_type, max_iter=60)
+    beside.fit(X, np.column_stack([1e-4 * y, np.full(60, 3.0)]))
+    expected = np.corrcoef(alone.predict(X)[:, 0], y)[0, 1]
+    assert np.corrcoef(beside.predict(X)[:, 0], y)[0, 1] > expected - 0.05
+    assert_allclose(beside.predict(X)[:, 1], 3.0, atol=0.3)
+
+
+def test_targets_on_a_grid_make_no_spikes_beyond_the_floor():
+    """Three values: the likelihood is unbounded, the floor on the variance is what bounds it."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(300, 2))
+    targets = rng.integers(0, 3, size=300).astype(float)
+    for reg_covar in (1e-6, 1e-2):
+        floor = np.sqrt(reg_covar) * targets.std()
+        model = small(reg_covar=reg_covar, max_iter=150, n_components=4).fit(features, targets)
+        mixture = model.predict_mixture(features)
+        assert np.sqrt(mixture.covariances.min()) >= floor * (1 - 1e-9)
+        highest = stats.norm.logpdf(0, scale=floor)
+        assert model.score_samples(features, targets).max() <= highest + 1e-9
+        # Each value has a third of the mass, whatever the widths.
+        near = mixture.cdf([[0.5] * 300, [1.5] * 300])
+        assert_allclose(
+            near.mean(axis=1), np.cumsum(np.bincount(targets.astype(int)))[:2] / 300, atol=0.05
+        )
+
+
+def test_new_values_off_the_grid_are_not_ruled_out():
+    rng = np.random.default_rng(0)
+    features, targets = rng.normal(size=(300, 2)), rng.integers(0, 3, size=300).astype(float)
+    model = small(max_iter=150).fit(features, targets)
+    between = model.score_samples(features, np.full(300, 0.5))
+    assert np.isfinite(between).all()
+
+
+def test_outliers_do_not_widen_the_rest():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(400, 1))
+    targets = features[:, 0] + 0.1 * rng.normal(size=400)
+    spoiled = targets.copy()
+    spoiled[:4] += 50.0
+    model = small(max_iter=200).fit(features, spoiled)
+    clean = np.arange(4, 400)
+    truth = stats.norm.logpdf(targets - features[:, 0], scale=0.1)[clean].mean()
+    found = model.score_samples(features[clean], targets[clean]).mean()
+    marginal = stats.norm.logpdf(targets, scale=targets.std())[clean].mean()
+    assert found > marginal + 0.5 * (truth - marginal)
+
+
+NULLS = {  # and how far from the better one of a Gaussian and a histogram
+    "normal": (lambda rng: rng.normal(size=500), 0.05),
+    "two peaks": (lambda rng: rng.choice([-2.0, 2.0], 500) + 0.5 * rng.normal(size=500), 0.07),
+    # Gaussians pay for its edge: five of them, fitted without any features, pay 0.07.
+    "skewed": (lambda rng: rng.exponential(size=500), 0.25),
+}
+
+
+def marginal_scores(train, test, n_bins=16):
+    """Held-out scores of a Gaussian and of a histogram."""
+    gaussian = stats.norm(train.mean(), train.std()).logpdf(test).mean()
+    edges = np.histogram_bin_edges(np.concatenate([train, test]), n_bins)
+    counts = np.histogram(train, edges)[0] + 1.0
+    log_heights = np.log(counts / counts.sum() / np.diff(edges))
+    bins = np.clip(np.digitize(test, edges) - 1, 0, n_bins - 1)
+    return gaussian, log_heights[bins].mean()
+
+
+@pytest.mark.parametrize(("draw", "margin"), NULLS.values(), ids=NULLS)
+def test_targets_independent_of_the_features(draw, margin):
+    """There is nothing to learn but the marginal, and it must not be lost."""
+    rng = np.random.default_rng(0)
+    features, targets = rng.normal(size=(500, 4)), draw(rng)
+    model = MDNRegressor(n_estimators=4, max_iter=60, random_state=0)
+    folds = list(KFold(3).split(features))
+    found = cross_val_score(model, features, targets, cv=folds).mean()
+    marginals = [marginal_scores(targets[train], targets[test]) for train, test in folds]
+    assert found > np.mean(marginals, axis=0).max() - margin
+
+
+@pytest.mark.parametrize("n_features", [1, 8])
+def test_fifty_rows_are_no_worse_than_the_marginal(n_features):
+    rng = np.random.default_rng(0)
+    scores = []
+    for seed in range(4):
+        features, noise = rng.normal(size=(1050, n_features)), rng.normal(size=1050)
+        targets, few, fresh = features[:, 0] + noise, slice(50), slice(50, None)
+        model = MDNRegressor(max_iter=100, random_state=seed).fit(features[few], targets[few])
+        marginal, _ = marginal_scores(targets[few], targets[fresh])
+        scores.append(model.score(features[fresh], targets[fresh]) - marginal)
+    assert np.mean(scores) > -0.1

@@ -89,6 +89,20 @@ class PredictionSets(MixturePredictions):
         ------
         ValueError
             If the data do not fit, or out of fold for the reasons `oof_mixture` names.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skmdn import MDNRegressor
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.uniform(-1, 1, size=(3000, 1))
+        >>> y = X[:, 0] + rng.standard_cauchy(3000)
+        >>> model = MDNRegressor(n_components=1, n_estimators=1, max_iter=10, random_state=0)
+        >>> model.fit(X[:500], y[:500]).calibrate(X[500:1500], y[500:1500])
+        MDNRegressor(...)
+        >>> lower, upper = model.predict_interval(X[1500:], coverage=0.9, conformal=True).T
+        >>> bool(abs(np.mean((lower <= y[1500:]) & (y[1500:] <= upper)) - 0.9) < 0.03)
+        True
         """
         X = self._check_rows(X)
         y = self._check_targets(X, y)
@@ -334,7 +348,8 @@ def _hull(region: Region) -> tuple[Array, Array]:
 
 def _distance(mixture: NormalMixture, y: Array, lower: Array, upper: Array) -> Array:
     """How far y lies outside an interval, in standard deviations."""
-    return np.maximum(np.maximum(lower - y, y - upper), 0) / mixture.std()
+    with np.errstate(over="ignore"):  # too far even for float64: an infinite score
+        return np.maximum(np.maximum(lower - y, y - upper), 0) / mixture.std()
 
 
 def _score(outside: Array, distance: Array) -> Array:

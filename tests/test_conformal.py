@@ -391,3 +391,12 @@ def test_several_targets(out_of_fold):
     column.calibrate(X, y[:, :1], out_of_fold=out_of_fold)
     assert column.predict_interval(X, conformal=True).shape == (120, 1, 2)
     assert len(column.predict_region(X, conformal=True).counts) == 120
+
+
+@pytest.mark.parametrize("scores", [interval_scores, region_scores])
+def test_no_rows_have_no_scores_and_far_ones_infinite_ones_without_a_warning(scores):
+    mixture = wild(2, 3, seed=0)
+    assert scores(mixture[[]], np.empty(0)).shape == (0,)
+    assert mixture[[]].region_coverage(np.empty((4, 0))).shape == (4, 0)
+    narrow = NormalMixture([[1.0]], [[0.0]], [[1e-30]])
+    assert scores(narrow, np.array([1e308]))[0] == np.inf

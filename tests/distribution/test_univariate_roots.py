@@ -262,6 +262,18 @@ def test_a_mode_that_no_ascent_from_a_mean_reaches():
     np.testing.assert_allclose(locations[0, : counts[0]], [-1, 0, 1], atol=1e-3)
 
 
+@pytest.mark.parametrize("order", [[0, 1, 2], [1, 0, 2], [2, 1, 0], [2, 0, 1]])
+@pytest.mark.parametrize("mirror", [1, -1])
+def test_a_spike_on_top_of_a_broad_component_is_a_mode(order, mirror):
+    # the slope rises at 0 and at 0.5, and falls in between only because of the spike at 0
+    mixture = np.array([[0.01, 0.2, 0.79]]), np.array([[0, 0, 1.0]]), np.array([[0.05, 1, 0.5]])
+    weights, means, scales = (part[:, order] for part in mixture)
+    locations, _, counts = univariate.modes(weights, mirror * means, scales)
+    left, right = brute_modes(weights[0], mirror * means[0], scales[0])
+    assert counts == len(left) == 2
+    assert ((left < locations[0, :2]) & (locations[0, :2] < right)).all()
+
+
 def test_a_narrow_bump_on_a_broad_flank_is_a_mode():
     mixture = np.array([[1 - 1e-9, 1e-9]]), np.array([[0.0, 1.5]]), np.array([[1.0, 1e-8]])
     locations, _, counts = univariate.modes(*mixture)

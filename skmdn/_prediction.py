@@ -114,7 +114,7 @@ class MixturePredictions(LogLikelihoodScore):
     """Answers read off the mixtures of blocks of rows, in the units of y.
 
     The estimator gives ``_check_rows(X)``, ``_mixtures(X)`` for checked rows, and
-    ``_row_numbers()``, how many components times pairs of targets a row has.
+    ``_row_numbers()``, how many components times pairs of targets a row has, and ``_means(X)``.
     """
 
     point_estimate: str
@@ -150,6 +150,8 @@ class MixturePredictions(LogLikelihoodScore):
         y_std : ndarray, shaped like y_pred
             Only with ``return_std``.
         """
+        if self.point_estimate == "mean" and not return_std:
+            return self._means(self._check_rows(X))
         point = POINT_ESTIMATES[self.point_estimate]
         if not return_std:
             return self._answers(X, point)

@@ -9,34 +9,31 @@ from typing import ClassVar
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
-from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from skmdn._conformal import PredictionSets
-from skmdn._prediction import POINT_ESTIMATES, check_targets, naming
-from skmdn.distribution.mixture import NormalMixture
-from skmdn.distribution.scale import Diagonal, Triangular
+from skmdn._networks import NetworkMixtures, torch_device
+from skmdn._prediction import POINT_ESTIMATES
+from skmdn._scaling import fixed_variance, target_scaling
 from skmdn.learning.calibration import pooled_factor
 from skmdn.learning.features import NormalScores
 from skmdn.learning.initialization import starting_point
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import ACTIVATIONS, Architecture, MixtureNetwork
 from skmdn.learning.noise import NOISE_MODELS
-from skmdn.learning.objective import MixtureObjective, held_out_starts
+from skmdn.learning.objective import MixtureObjective
 from skmdn.learning.rows import blocks, canonical_rows, dense
+from skmdn.learning.threads import threads_for
 from skmdn.learning.training import AveragedAdamW, TrainingOptions, one_pass, train
 
-#: Numbers of a pass through the network that stay in a core's cache.
-_CACHED_NUMBERS = 2**18
-#: Steps of partial_fit before its step size begins to fall in earnest; measured.
+#: Steps of `partial_fit` at the full size.
 _STEADY_STEPS = 100
 #: Largest share of the rows a network holds out, unless told.
 _MOST_HELD_OUT = 0.1
 
 
-class MDNRegressor(PredictionSets, RegressorMixin, BaseEstimator):
+class MDNRegressor(NetworkMixtures, PredictionSets, RegressorMixin, BaseEstimator):
     """Mixture density network: learns the whole conditional distribution p(y|x).
 
     A network's outputs are the weights, means and covariances of a Gaussian mixture (Bishop 1994).
@@ -279,9 +276,10 @@ default="diagonal"
             n_iter_no_change=self.n_iter_no_change,
             tol=self.tol,
         )
-        result = train(objective, options, generator, self._report)
-        factor = result.variance_factor
-        pooled = pooled_factor(objective, result.flat, factor) if n_held_out else factor
+        with threads_for(objective.n_products):
+            result = train(objective, options, generator, self._report)
+            factor = result.variance_factor
+            pooled = pooled_factor(objective, result.flat, factor)
         self._keep(result.flat, factor, pooled)
         self.n_iter_, self.best_iter_ = result.n_iter, result.best_iter
         self.stop_reason_ = result.stop_reason
@@ -312,38 +310,12 @@ default="diagonal"
         objective = self._objective(table, optimizer.flat, n_held_out=0)
         # As 1 / sqrt(t), with averaging: good wherever the blocks end (Moulines & Bach 2011).
         learning_rate = self.learning_rate_init / np.sqrt(1.0 + optimizer.count / _STEADY_STEPS)
-        loss, _ = one_pass(objective, optimizer, learning_rate, generator)
+        with threads_for(objective.n_products):
+            loss, _ = one_pass(objective, optimizer, learning_rate, generator)
         self._keep(optimizer.average, 1.0, 1.0)
         self._optimizer = optimizer
         self.n_iter_ += 1
         self.loss_curve_ = [*self.loss_curve_, self._log_unit + loss]
-
-    def _check_training(self, X, y, sample_weight, reset=True):
-        """Return X, y (n, D) and the weights (n,), checked."""
-        y = check_targets(y)
-        with naming("X"):
-            X, y = validate_data(
-                self,
-                X,
-                y,
-                accept_sparse="csr",
-                multi_output=True,
-                dtype=[np.float64, np.float32],
-                ensure_min_samples=2,
-                reset=reset,
-            )
-        with naming("sample_weight"):
-            weights = _check_sample_weight(
-                sample_weight, X, dtype=np.float64, ensure_non_negative=True
-            )
-        if not weights.any():
-            raise ValueError("sample_weight is zero for every row; at least one must be positive")
-        if not reset:
-            return X, self._check_targets(X, y).reshape(len(y), -1), weights
-        self._y_ndim = y.ndim
-        y = y.reshape(len(y), -1)
-        self.n_outputs_ = y.shape[1]
-        return X, y, weights
 
     def _start(self, X, y, rows):
         """Decide what a new model does not learn by gradients: scales, bounds and chance."""
@@ -353,14 +325,9 @@ default="diagonal"
         # The canonical order is no order: its first rows are a sample of all.
         sample = slice(NormalScores.max_rows)
         self._features = NormalScores(dense(X[rows.index[sample]]), rows.weights[sample])
-        with np.errstate(over="ignore", invalid="ignore"):
-            y_scaler = StandardScaler().fit(y[rows.index], sample_weight=rows.weights)
-        self._y_mean, self._y_scale = y_scaler.mean_, y_scaler.scale_
-        if not np.isfinite(self._y_scale).all():
-            raise ValueError("y is too large: its variance is beyond float64")
-        varies = np.ptp(y[rows.index], axis=0) > 0
-        if NOISE_MODELS[self.noise_type].one_unit and varies.any():
-            self._y_scale[:] = np.sqrt(np.mean(self._y_scale[varies] ** 2))
+        self._y_mean, self._y_scale = target_scaling(
+            y[rows.index], rows.weights, NOISE_MODELS[self.noise_type].one_unit
+        )
         # Log-densities of standardised targets are larger by the log of the unit's volume.
         self._log_unit = float(np.log(self._y_scale).sum())
         self._loss = self._mixture_loss()
@@ -382,19 +349,10 @@ default="diagonal"
             n_targets=self.n_outputs_,
             noise=noise,
             reg_covar=self.reg_covar,
-            fixed_variance=1.0 if noise.learned else self._fixed_variance(),
+            fixed_variance=1.0
+            if noise.learned
+            else fixed_variance(self.fixed_noise_level, self._y_scale[0]),
         )
-
-    def _fixed_variance(self):
-        """Return the given variance in the units of standardised targets, within float32."""
-        with np.errstate(over="ignore"):
-            level = self.fixed_noise_level / self._y_scale[0]
-        if not 1e-15 <= level <= 1e15:
-            raise ValueError(
-                f"fixed_noise_level is {self.fixed_noise_level}, beyond 1e-15 to 1e15 standard "
-                f"deviations of y ({self._y_scale[0]:.3g})"
-            )
-        return float(level**2)
 
     def _n_held_out(self, n_rows):
         if not self.early_stopping:
@@ -416,7 +374,7 @@ default="diagonal"
             flat = self.network_.flat().float()
         else:
             flat = starting_point(architecture, self._loss, table, generator)
-        return flat.to(_device(self.device))
+        return flat.to(torch_device(self.device))
 
     def _objective(self, table, flat, n_held_out):
         n_train = len(table) - n_held_out
@@ -471,120 +429,7 @@ default="diagonal"
                 f"{score:.4f} (best {best:.4f})"
             )
 
-    def _check_rows(self, X):
-        check_is_fitted(self)
-        kinds = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
-        with naming("X"):
-            return validate_data(self, X, **kinds, reset=False)
-
-    def oof_mixture(self, X):
-        """Return the distribution of each training row by the networks that held it out.
-
-        Out-of-fold densities are honest: they can be scored, and prediction sets calibrated on
-        them, without a second data set.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The rows `fit` was given, in the same order.
-
-        Returns
-        -------
-        NormalMixture
-            Networks that trained on a row have weight zero in its mixture.
-
-        Raises
-        ------
-        ValueError
-            If X has another number of rows, or some row was held out by no network: that takes
-            ``early_stopping`` and ``n_estimators * validation_fraction`` of at least 1.
-        """
-        X = self._check_rows(X)
-        holders = self._holders(X.shape[0])
-        raw = self._raw(X)
-        return self._mixtures_from(raw, self._member_factor, holders)
-
-    def _network_mixtures(self, X):
-        """Return each network's own mixtures of checked rows, as of those it held out."""
-        raw = self._raw(X)
-        return [self._mixtures_from(raw[[e]], self._member_factor) for e in range(len(raw))]
-
-    def _holders(self, n_rows):
-        """Return which networks never saw each training row, (n, E)."""
-        positions, n_distinct, n_held_out = getattr(self, "_held_out", (None, 1, 0))
-        if positions is None:
-            raise ValueError("partial_fit holds no rows out; oof_mixture takes fit")
-        if n_rows != len(positions):
-            raise ValueError(f"X has {n_rows} rows, but fit was given {len(positions)}")
-        offsets = held_out_starts(n_distinct, self.network_.architecture.n_members)
-        distance = (positions[:, None] - offsets) % n_distinct
-        holders = (distance < n_held_out) | (positions < 0)[:, None]
-        if not holders.any(axis=1).all():
-            raise ValueError(
-                "every row must be held out by some network: that takes early_stopping=True and "
-                "n_estimators * validation_fraction of at least 1"
-            )
-        return holders
-
-    def _row_numbers(self):
-        n_members = self.network_.architecture.n_members
-        return n_members * self._loss.n_components * self.n_outputs_**2
-
-    @torch.no_grad()
-    def _raw(self, X):
-        """Return raw outputs (E, P, n) for checked rows."""
-        device = _device(self.device)
-        network = self.network_ if device == "cpu" else copy.deepcopy(self.network_).to(device)
-        dtype = torch.float32 if X.dtype == np.float32 else torch.float64
-        network = network if dtype == torch.float64 else copy.deepcopy(network).to(dtype)
-        width = network.architecture.n_members * max(network.architecture.layer_sizes)
-        parts = [
-            network(self._inputs(X[block]).to(device, dtype)).cpu()
-            for block in gen_batches(X.shape[0], max(1, _CACHED_NUMBERS // width))
-        ]
-        return torch.cat(parts, dim=2)
-
-    def _inputs(self, X):
-        return torch.from_numpy(self._features.transform(dense(X)))
-
-    def _mixtures(self, X):
-        return self._mixtures_from(self._raw(X), self._factor)
-
-    def _mixtures_from(self, raw, variance_factor, members=None):
-        """Return the members' mixtures pooled, in the units of y; of ``members`` (n, E) alone."""
-        found = self._loss.parameters(self._loss.tempered(raw.double(), variance_factor))
-
-        def pooled(tensor):
-            """(E, n, K, ...) to (n, E K, ...)."""
-            return tensor.transpose(0, 1).flatten(1, 2).numpy()
-
-        if found.factor is None:
-            scale = Diagonal(pooled(found.sds) * self._y_scale)
-        else:
-            scale = Triangular(pooled(found.factor.transpose(1, 2)) * self._y_scale[:, None])
-        weights = pooled(found.weights) / len(found.weights)
-        if members is not None:
-            members = members / members.mean(axis=1, keepdims=True)
-            weights *= np.repeat(members, self._loss.n_components, axis=1)
-        return NormalMixture._from_scale(
-            weights,
-            pooled(found.means) * self._y_scale + self._y_mean,
-            scale,
-            self._y_ndim == 1,
-        )
-
 
 def _auto_batch_size(n_rows):
     """Return the batch size for this many rows: few rows need the noise of small batches."""
     return min(max(int(n_rows**0.5), 16), 1024)
-
-
-def _device(name):
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (AssertionError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"device {name!r} is none that torch has here: {reason}") from None
-    return name

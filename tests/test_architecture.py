@@ -35,7 +35,9 @@ ARROWS = [
     (r"skmdn\.display", rf"skmdn\.metrics|{DISTRIBUTION}"),
     (r"skmdn\._prediction", DISTRIBUTION),
     (r"skmdn\._conformal", rf"skmdn\._prediction|{DISTRIBUTION}"),
-    (r"skmdn\._regressor", rf"skmdn\._(prediction|conformal)|{DISTRIBUTION}|{LEARNING}"),
+    (r"skmdn\._scaling", r"nothing"),
+    (r"skmdn\._networks", rf"skmdn\._prediction|{DISTRIBUTION}|{LEARNING}"),
+    (r"skmdn\._regressor", rf"skmdn\._(prediction|conformal|networks|scaling)|{LEARNING}"),
     (r"skmdn\._autoregressive", rf"skmdn\._(prediction|regressor)|{DISTRIBUTION}"),
 ]
 
@@ -45,9 +47,9 @@ LIBRARIES = [
     (r"skmdn", set(), set()),
     (DISTRIBUTION, NUMERIC, {"torch"}),
     (LEARNING, NUMERIC | {"torch"}, set()),
-    (r"skmdn\.(_prediction|_conformal|metrics)", NUMERIC, set()),
+    (r"skmdn\.(_prediction|_conformal|_scaling|metrics)", NUMERIC, set()),
     (r"skmdn\.display", NUMERIC, {"matplotlib"}),
-    (r"skmdn\._(regressor|autoregressive)", NUMERIC | {"joblib", "torch"}, set()),
+    (r"skmdn\._(regressor|networks|autoregressive)", NUMERIC | {"joblib", "torch"}, set()),
 ]
 
 

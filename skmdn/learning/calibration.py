@@ -8,6 +8,7 @@ variances alone would have stopped them.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
     from .objective import MixtureObjective
 
 #: Rows a member is scored on at once, and steps of the search from check to check.
-_ROWS, _STEPS = 1024, (1.0, 1.2, 1.0 / 1.2)
+_ROWS, _STEPS = 1024, (1.0, 1.2, 1.0 / 1.2, 2.0, 0.5)
 #: Most pairs of one member and the next that the pooled factor is read off.
 _MOST_PAIRS = 4096
+#: Share of a factor left by pooling: what it usually is, and is at the least; and the pairs at
+#: which what they tell counts as much as what is usual.
+_USUAL_SHARE, _LEAST_SHARE, _PAIRS_TO_TRUST = math.exp(-1.0), 0.15, 500
 #: Factors tried, relative to the members' own, in equal steps of the logarithm.
 _GRID = tuple(1.1**step for step in range(-24, 9))
-#: What a factor shrinks to by pooling, at the least.
-_LEAST_SHARE = 0.15
 
 
 def search_factor(objective: MixtureObjective, flat: Tensor, factor: float) -> tuple[float, float]:
@@ -85,7 +87,28 @@ def pooled_factor(objective: MixtureObjective, flat: Tensor, factor: float) -> f
         return factor  # nothing says that less would do
     alone, paired = _best_factors(objective, flat, n_pairs, factor)
     share = 1.0 - 2.0 * (1.0 - 1.0 / n_members) * (1.0 - paired / alone)
-    return factor * min(max(share, _LEAST_SHARE), 1.0)
+    share = min(max(share, _LEAST_SHARE), 1.0)
+    # Few pairs tell little: the share is drawn, in the logarithm, to what is likely without them.
+    n_pairs *= n_members
+    trust = n_pairs / (n_pairs + _PAIRS_TO_TRUST)
+    return factor * share**trust * _likely_share(objective, flat) ** (1.0 - trust)
+
+
+def _likely_share(objective: MixtureObjective, flat: Tensor) -> float:
+    """Return the share left by pooling as far as single held-out rows tell.
+
+    A member that holds a row out differs there from one that learned it by no less than two that
+    hold it out do, so twice B is at most the mean square of that difference. Where members have
+    learned the noise, that bound is R itself and says nothing; the usual share is then as good.
+    """
+    positions = torch.arange(min(objective.n_held_out, _MOST_PAIRS), device=flat.device)
+    rows = objective.held_out_rows(positions)
+    half = len(rows) // 2
+    here, weights = objective.residuals(flat, rows)
+    far = objective.residuals(flat, rows.roll(-half, dims=0))[0].roll(half, dims=0)
+    weights = weights.unsqueeze(1)
+    difference, error = (weights * (here - far).square()).sum(), (weights * here.square()).sum()
+    return max(1.0 - float(difference / error), _USUAL_SHARE)
 
 
 def _best_factors(

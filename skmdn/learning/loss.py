@@ -151,6 +151,11 @@ class MixtureLoss:
         self.split(raw)[2].add_(math.log(variance_factor))
         return raw
 
+    def means(self, raw: Tensor) -> Tensor:
+        """Return the mean (E, D, B) of each member's mixtures."""
+        logits, means, _, _ = self.split(raw)
+        return (logits.softmax(1).unsqueeze(2) * means).sum(1)
+
     def parameters(self, raw: Tensor) -> MixtureParameters:
         """Return the mixtures that raw outputs (E, P, B) stand for."""
         logits, means, raw_variances, couplings = self.split(raw)

@@ -56,6 +56,8 @@ class MixtureObjective:
         self.network = ClosedForm(architecture, flat, self.gradient, batch_size)
         self.batch_size = batch_size
         self.variance_factor = 1.0
+        #: Multiplications of a step's forward pass, about.
+        self.n_products = architecture.n_parameters * batch_size
 
     def rows(self, positions: Tensor) -> Tensor:
         """Return the rows (E, B) of the members at positions (B,) of their training rows."""
@@ -99,6 +101,12 @@ class MixtureObjective:
         raw = raw_outputs(self.architecture, self.architecture.views(flat), x)
         nll = [self.loss.nll(self.loss.tempered(raw, factor), y) for factor in factors]
         return -torch.stack(nll), weights
+
+    def residuals(self, flat: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return targets less the members' means (E, D, B), and the weights (E, B)."""
+        x, y, weights = self._gather(rows)
+        raw = raw_outputs(self.architecture, self.architecture.views(flat), x)
+        return y - self.loss.means(raw), weights
 
     def judge(self, flat: Tensor) -> tuple[float, float]:
         """Return the held-out score of parameters, and the variance factor that goes with it."""

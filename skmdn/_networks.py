@@ -1,0 +1,177 @@
+"""From fitted networks to mixtures in the units of y."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from sklearn.utils import gen_batches
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from skmdn._prediction import check_targets, naming
+from skmdn.distribution.mixture import NormalMixture
+from skmdn.distribution.scale import Diagonal, Triangular
+from skmdn.learning.objective import held_out_starts
+from skmdn.learning.rows import dense
+from skmdn.learning.threads import threads_for
+
+#: Numbers of a pass through the network that stay in a core's cache.
+_CACHED_NUMBERS = 2**18
+
+
+class NetworkMixtures:
+    """Rows to mixtures, by networks that `MDNRegressor` has fitted."""
+
+    def _check_training(self, X, y, sample_weight, reset=True):
+        """Return X, y (n, D) and the weights (n,), checked."""
+        y = check_targets(y)
+        with naming("X"):
+            X, y = validate_data(
+                self,
+                X,
+                y,
+                accept_sparse="csr",
+                multi_output=True,
+                dtype=[np.float64, np.float32],
+                ensure_min_samples=2,
+                reset=reset,
+            )
+        with naming("sample_weight"):
+            weights = _check_sample_weight(
+                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            )
+        if not weights.any():
+            raise ValueError("sample_weight is zero for every row; at least one must be positive")
+        if not reset:
+            return X, self._check_targets(X, y).reshape(len(y), -1), weights
+        self._y_ndim = y.ndim
+        y = y.reshape(len(y), -1)
+        self.n_outputs_ = y.shape[1]
+        return X, y, weights
+
+    def _check_rows(self, X):
+        check_is_fitted(self)
+        kinds = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
+        with naming("X"):
+            return validate_data(self, X, **kinds, reset=False)
+
+    def oof_mixture(self, X):
+        """Return the distribution of each training row by the networks that held it out.
+
+        Out-of-fold densities are honest: they can be scored, and prediction sets calibrated on
+        them, without a second data set.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The rows `fit` was given, in the same order.
+
+        Returns
+        -------
+        NormalMixture
+            Networks that trained on a row have weight zero in its mixture.
+
+        Raises
+        ------
+        ValueError
+            If X has another number of rows, or some row was held out by no network: that takes
+            ``early_stopping`` and ``n_estimators * validation_fraction`` of at least 1.
+        """
+        X = self._check_rows(X)
+        holders = self._holders(X.shape[0])
+        raw = self._raw(X)
+        return self._mixtures_from(raw, self._member_factor, holders)
+
+    def _network_mixtures(self, X):
+        """Return each network's own mixtures of checked rows, as of those it held out."""
+        raw = self._raw(X)
+        return [self._mixtures_from(raw[[e]], self._member_factor) for e in range(len(raw))]
+
+    def _holders(self, n_rows):
+        """Return which networks never saw each training row, (n, E)."""
+        positions, n_distinct, n_held_out = getattr(self, "_held_out", (None, 1, 0))
+        if positions is None:
+            raise ValueError("partial_fit holds no rows out; oof_mixture takes fit")
+        if n_rows != len(positions):
+            raise ValueError(f"X has {n_rows} rows, but fit was given {len(positions)}")
+        offsets = held_out_starts(n_distinct, self.network_.architecture.n_members)
+        distance = (positions[:, None] - offsets) % n_distinct
+        holders = (distance < n_held_out) | (positions < 0)[:, None]
+        if not holders.any(axis=1).all():
+            raise ValueError(
+                "every row must be held out by some network: that takes early_stopping=True and "
+                "n_estimators * validation_fraction of at least 1"
+            )
+        return holders
+
+    def _row_numbers(self):
+        n_members = self.network_.architecture.n_members
+        return n_members * self._loss.n_components * self.n_outputs_**2
+
+    @torch.no_grad()
+    def _raw_blocks(self, X):
+        """Yield raw outputs (E, P, b) for checked rows, block by block."""
+        device = torch_device(self.device)
+        dtype = torch.float32 if X.dtype == np.float32 else torch.float64
+        network = self.network_
+        if (device, dtype) != ("cpu", torch.float64):
+            network = copy.deepcopy(network).to(device, dtype)
+        arch = network.architecture
+        width = arch.n_members * (arch.n_frequencies * arch.n_features + sum(arch.layer_sizes))
+        for block in gen_batches(X.shape[0], max(64, _CACHED_NUMBERS // width)):
+            inputs = self._inputs(X[block]).to(device, dtype)
+            with threads_for(arch.n_parameters * len(inputs)):
+                raw = network(inputs)
+            yield raw.cpu()
+
+    def _raw(self, X):
+        """Return raw outputs (E, P, n) for checked rows."""
+        return torch.cat(list(self._raw_blocks(X)), dim=2)
+
+    def _means(self, X):
+        """Return the conditional means of checked rows, without the rest of the mixture."""
+        parts = [self._loss.means(raw).mean(0).mT.double().numpy() for raw in self._raw_blocks(X)]
+        means = np.concatenate(parts) * self._y_scale + self._y_mean
+        return means[:, 0] if self._y_ndim == 1 else means
+
+    def _inputs(self, X):
+        return torch.from_numpy(self._features.transform(dense(X)))
+
+    def _mixtures(self, X):
+        return self._mixtures_from(self._raw(X), self._factor)
+
+    def _mixtures_from(self, raw, variance_factor, members=None):
+        """Return the members' mixtures pooled, in the units of y; of ``members`` (n, E) alone."""
+        found = self._loss.parameters(self._loss.tempered(raw.double(), variance_factor))
+
+        def pooled(tensor):
+            """(E, n, K, ...) to (n, E K, ...)."""
+            return tensor.transpose(0, 1).flatten(1, 2).numpy()
+
+        if found.factor is None:
+            scale = Diagonal(pooled(found.sds) * self._y_scale)
+        else:
+            scale = Triangular(pooled(found.factor.transpose(1, 2)) * self._y_scale[:, None])
+        weights = pooled(found.weights) / len(found.weights)
+        if members is not None:
+            members = members / members.mean(axis=1, keepdims=True)
+            weights *= np.repeat(members, self._loss.n_components, axis=1)
+        return NormalMixture._from_scale(
+            weights,
+            pooled(found.means) * self._y_scale + self._y_mean,
+            scale,
+            self._y_ndim == 1,
+        )
+
+
+def torch_device(name):
+    """Return the name of a device that torch has; "auto" takes the best."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (AssertionError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"device {name!r} is none that torch has here: {reason}") from None
+    return name

@@ -1,0 +1,135 @@
+"""Rows as a weighted set: what they hold decides, not how, where or in which units."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse, stats
+
+from skmdn.learning import rows
+from skmdn.learning.rows import blocks, canonical_rows, dense
+
+#: Few values, so that rows repeat; X has two columns, y one, then comes the weight.
+TABLES = st.lists(
+    st.tuples(*[st.sampled_from([-1.0, 0.0, -0.0, 2.5])] * 3, st.integers(0, 3)),
+    min_size=1,
+    max_size=20,
+).filter(lambda cells: any(cell[3] for cell in cells))
+
+
+def split(cells):
+    table = np.array(cells, dtype=float)
+    return table[:, :2], table[:, 2:3], table[:, 3]
+
+
+def content(X, y, found):
+    return [(*dense(X[[i]])[0], *y[i]) for i in found.index]
+
+
+@given(TABLES)
+def test_equal_rows_are_merged_and_their_weights_added(cells):
+    X, y, weights = split(cells)
+    found = canonical_rows(X, y, weights)
+    merged = {}
+    for *row, weight in cells:
+        if weight:
+            key = tuple(value + 0.0 for value in row)  # -0.0 equals 0.0
+            merged[key] = merged.get(key, 0.0) + weight
+    distinct = [tuple(value + 0.0 for value in row) for row in content(X, y, found)]
+    assert len(distinct) == len(merged)
+    assert set(distinct) == set(merged)
+    total = sum(merged.values()) / len(merged)
+    assert_allclose(found.weights, [merged[row] / total for row in distinct], rtol=1e-14)
+    assert_allclose(found.weights.mean(), 1, rtol=1e-14)
+
+
+@given(TABLES)
+def test_positions_lead_from_the_data_to_the_distinct_rows(cells):
+    X, y, weights = split(cells)
+    found = canonical_rows(X, y, weights)
+    present = weights > 0
+    assert_array_equal(found.positions[~present], -1)
+    assert_array_equal(X[found.index[found.positions[present]]], X[present])
+    assert_array_equal(y[found.index[found.positions[present]]], y[present])
+    assert_array_equal(found.positions[found.index], np.arange(len(found.index)))
+
+
+@given(TABLES, st.randoms(use_true_random=False))
+def test_order_and_repetition_change_nothing(cells, random):
+    found = canonical_rows(*split(cells))
+    repeated = [(*row, 1) for *row, weight in cells for _ in range(weight)]
+    random.shuffle(repeated)
+    X, y, weights = split(repeated)
+    twin = canonical_rows(X, y, weights)
+    assert content(*split(cells)[:2], found) == content(X, y, twin)
+    assert_array_equal(found.weights, twin.weights)  # to the bit
+
+
+@given(TABLES, st.sampled_from([2.0**900, 2.0**-900, 3.0, 1e-3]))
+def test_units_change_nothing(cells, unit):
+    X, y, weights = split(cells)
+    found = canonical_rows(X, y, weights)
+    for twin in (
+        canonical_rows(unit * X, y, weights),
+        canonical_rows(X + 7, unit * y, weights),
+        canonical_rows(X, y, 2.0**1000 * weights),
+    ):
+        for name in ("index", "weights", "positions"):
+            assert_array_equal(getattr(twin, name), getattr(found, name))
+
+
+@given(TABLES)
+def test_sparse_rows_are_the_same_rows(cells):
+    X, y, weights = split(cells)
+    found = canonical_rows(X, y, weights)
+    for twin in (sparse.csr_array(X), sparse.csr_matrix(X.astype(np.float32))):
+        for name in ("index", "weights", "positions"):
+            assert_array_equal(
+                getattr(canonical_rows(twin, y, weights), name), getattr(found, name)
+            )
+
+
+def test_the_order_is_a_shuffle():
+    """No column, nor the sum of several, may be sorted by it: its parts are the folds."""
+    x = np.arange(4000.0)
+    X, y = np.column_stack([x, x % 7]), np.sin(x / 500)[:, None]
+    found = canonical_rows(X, y, np.ones(4000))
+    for column in (x, x % 7, y[:, 0], x + x % 7):
+        ordered = column[found.index]
+        assert abs(stats.spearmanr(ordered, np.arange(4000)).statistic) < 0.05  # 3 sigma
+        assert abs(stats.spearmanr(ordered[1:], ordered[:-1]).statistic) < 0.05
+
+
+def test_one_hash_for_all_rows_merges_no_unequal_ones(monkeypatch):
+    monkeypatch.setattr(
+        rows, "_row_hashes", lambda X, y, present: np.zeros(len(present), dtype=np.uint64)
+    )
+    X, y = np.array([[1.0], [1.0], [2.0], [3.0]]), np.array([[1.0], [1.0], [1.0], [1.0]])
+    found = canonical_rows(X, y, np.array([1.0, 2.0, 4.0, 5.0]))
+    assert_array_equal(X[found.index][:, 0], [1, 2, 3])
+    assert_allclose(found.weights, [0.75, 1.0, 1.25], rtol=1e-15)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e308, 5e-324, 1e-310])
+def test_weights_of_any_size(unit):
+    X, y = np.arange(8.0)[:, None], np.zeros((8, 1))
+    found = canonical_rows(X, y, np.full(8, unit))
+    assert_allclose(found.weights, 1, rtol=1e-15)
+    assert len(canonical_rows(X, y, np.array([1.0, *[0.0] * 7])).index) == 1
+    assert len(canonical_rows(X, y, np.array([1e300, *[1e-300] * 7])).index) == 8
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "n_columns"), [(0, 3), (1, 0), (10, 2), (5, 2**21), (5, 2**22)]
+)
+def test_blocks_cover_all_rows_once(n_rows, n_columns):
+    parts = list(blocks(n_rows, n_columns))
+    covered = [i for part in parts for i in range(n_rows)[part]]
+    assert covered == list(range(n_rows))
+    assert all(
+        (part.stop - part.start) * n_columns * 8 <= 2**24 or part.stop - part.start == 1
+        for part in parts
+    )

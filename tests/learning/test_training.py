@@ -1,0 +1,258 @@
+"""The loop on objectives simple enough to be solved by hand, and Adam against torch's own."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from skmdn.learning import training
+from skmdn.learning.training import AveragedAdamW, TrainingOptions, batches, one_pass, train
+
+STEPS_PER_CHECK, REDUCTIONS = training._STEPS_PER_CHECK, training._REDUCTIONS
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def randn(*shape, seed=0):
+    return torch.randn(*shape, generator=generator(seed))
+
+
+class Bowl:
+    """Rows pull the parameters towards themselves; judged by the distance to ``goal``."""
+
+    def __init__(self, rows, goal=None, batch_size=4):
+        self.rows, self.goal = rows, goal
+        self.flat, self.gradient = torch.zeros(2), torch.zeros(2)
+        self.n_train, self.batch_size = len(rows), batch_size
+        self.n_held_out = 0 if goal is None else 1
+        self.seen, self.judged = [], []
+
+    def step(self, positions):
+        self.seen.append(positions)
+        residual = self.flat - self.rows[positions]
+        self.gradient.copy_(residual.mean(0))
+        return (0.5 * residual.square().sum(1) / len(positions))[None]
+
+    def judge(self, flat):
+        score = -float((flat - self.goal).norm())
+        self.judged.append(score)
+        return score, 2.0
+
+
+def options(**changed):
+    default = {"max_iter": 200, "learning_rate": 0.1, "weight_decay": 0.0}
+    return TrainingOptions(**default | {"n_iter_no_change": 3, "tol": 1e-3} | changed)
+
+
+# --- Adam ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
+def test_steps_are_those_of_adamw_with_a_warm_up(weight_decay):
+    start, gradients = randn(7), randn(60, 7, seed=1)
+    ours = AveragedAdamW(start.clone(), weight_decay)
+    theirs = torch.nn.Parameter(start.clone())
+    adamw = torch.optim.AdamW([theirs], betas=(0.9, 0.99), eps=1e-8, weight_decay=weight_decay)
+    path = [start]
+    for count, gradient in enumerate(gradients, start=1):
+        ours.step(gradient, 0.05)
+        adamw.param_groups[0]["lr"] = 0.05 * min(1.0, count / training._WARM_UP)
+        theirs.grad = gradient
+        adamw.step()
+        torch.testing.assert_close(ours.flat, theirs.detach(), rtol=1e-6, atol=1e-6)
+        path.append(ours.flat.clone())
+        # Until the averaging rate is reached, the average is that of the whole path.
+        assert 1 / (count + 1) > training._AVERAGING_RATE
+        torch.testing.assert_close(ours.average, torch.stack(path).mean(0))
+
+
+def test_the_average_forgets_exponentially():
+    optimizer = AveragedAdamW(torch.zeros(1), 0.0)
+    optimizer.count = 10**6
+    optimizer.flat.fill_(1.0)
+    optimizer.step(torch.zeros(1), 0.0)
+    assert optimizer.average.item() == pytest.approx(training._AVERAGING_RATE)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_step_along_no_finite_gradient_is_not_taken(value):
+    optimizer = AveragedAdamW(randn(5), 0.1)
+    for gradient in randn(3, 5, seed=1):
+        optimizer.step(gradient, 0.1)
+    before, moments = optimizer.flat.clone(), [moment.clone() for moment in optimizer.moments]
+    bad = randn(5, seed=2)
+    bad[3] = value
+    optimizer.step(bad, 0.1)
+    assert torch.equal(optimizer.flat, before)
+    assert all(map(torch.equal, optimizer.moments, moments))
+    optimizer.step(randn(5, seed=3), 0.1)
+    assert optimizer.flat.isfinite().all()
+    assert optimizer.average.isfinite().all()
+    assert not torch.equal(optimizer.flat, before)
+
+
+def test_a_restart_forgets_all_but_the_average():
+    optimizer = AveragedAdamW(randn(5), 0.1)
+    for gradient in randn(30, 5, seed=1):
+        optimizer.step(gradient, 0.1)
+    average = optimizer.average.clone()
+    optimizer.restart()
+    fresh = AveragedAdamW(average.clone(), 0.1)
+    for gradient in randn(5, 5, seed=2):
+        optimizer.step(gradient, 0.1)
+        fresh.step(gradient, 0.1)
+    assert torch.equal(optimizer.flat, fresh.flat)
+    assert torch.equal(optimizer.average, fresh.average)
+
+
+# --- batches -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n_rows", "size"), [(12, 4), (13, 4), (5, 5), (7, 1), (100, 33), (9, 8)])
+def test_batches_are_equal_and_cover_all_rows(n_rows, size):
+    parts = list(batches(n_rows, size, generator()))
+    assert {len(part) for part in parts} == {size}
+    assert len(parts) == math.ceil(n_rows / size)
+    order = torch.cat(parts)
+    assert sorted(order[:n_rows].tolist()) == list(range(n_rows))
+    assert torch.equal(order[n_rows:], order[: len(order) - n_rows])
+
+
+def test_every_pass_is_shuffled_anew_by_the_generator_alone():
+    chance = generator(3)
+    first, second = (torch.cat(list(batches(50, 10, chance))) for _ in range(2))
+    assert not torch.equal(first, second)
+    torch.manual_seed(123)
+    assert torch.equal(first, torch.cat(list(batches(50, 10, generator(3)))))
+
+
+def test_the_loss_of_a_pass_is_the_mean_over_rows():
+    rows = randn(12, 2)
+    bowl = Bowl(rows)
+    loss, n_steps = one_pass(bowl, AveragedAdamW(bowl.flat, 0.0), 0.0, generator())
+    assert n_steps == 3
+    assert loss == pytest.approx(0.5 * rows.square().sum(1).mean().item(), rel=1e-6)
+
+
+# --- the loop ------------------------------------------------------------------------------------
+
+
+def test_it_finds_the_bottom():
+    rows = randn(40, 2) + 3.0
+    bowl = Bowl(rows, goal=rows.mean(0))
+    result = train(bowl, options(tol=1e-6), generator())
+    torch.testing.assert_close(result.flat, rows.mean(0), rtol=0.02, atol=0.02)
+    assert result.variance_factor == 2.0
+    assert result.best_score == max(bowl.judged) == max(result.validation_scores)
+
+
+def test_without_held_out_rows_the_training_loss_decides():
+    rows = randn(40, 2) + 3.0
+    result = train(Bowl(rows), options(), generator())
+    torch.testing.assert_close(result.flat, rows.mean(0), rtol=0.05, atol=0.05)
+    assert result.variance_factor == 1.0
+    assert result.best_score == -min(result.loss_curve[n - 1] for n in result.checks)
+
+
+def test_the_best_parameters_are_kept_not_the_last():
+    """The goal lies on the way to where the rows pull: training passes it and returns."""
+    rows, goal = torch.full((20, 2), 5.0), torch.ones(2)
+    result = train(Bowl(rows, goal), options(learning_rate=0.02), generator())
+    assert result.stop_reason == "converged"
+    assert result.best_iter < result.n_iter
+    assert -(result.flat - goal).norm() == pytest.approx(result.best_score, abs=1e-6)
+    assert result.best_score == max(result.validation_scores)
+    assert result.checks[result.validation_scores.index(result.best_score)] == result.best_iter
+
+
+def test_the_step_is_reduced_before_training_ends(monkeypatch):
+    rates = []
+    step = AveragedAdamW.step
+
+    def recorded(self, gradient, learning_rate):
+        rates.append(learning_rate)
+        step(self, gradient, learning_rate)
+
+    monkeypatch.setattr(AveragedAdamW, "step", recorded)
+    rows = torch.full((STEPS_PER_CHECK, 2), 5.0)
+    bowl = Bowl(rows, goal=torch.zeros(2), batch_size=1)
+    # The first check is the best: every later one is stale.
+    result = train(bowl, options(n_iter_no_change=3), generator())
+    assert result.stop_reason == "converged"
+    assert result.best_iter == 1
+    assert len(result.checks) == 1 + 3 * (REDUCTIONS + 1)
+    distinct = list(dict.fromkeys(rates))
+    expected = [0.1 * training._REDUCTION**k for k in range(REDUCTIONS + 1)]
+    assert distinct == pytest.approx(expected)
+
+
+def test_checks_are_some_steps_apart_and_the_last_pass_is_checked():
+    rows = randn(10, 2)
+    reported = []
+    bowl = Bowl(rows, goal=rows.mean(0), batch_size=1)  # ten steps a pass
+    wait = math.ceil(STEPS_PER_CHECK / 10)
+    result = train(
+        bowl,
+        options(max_iter=2 * wait + 1, n_iter_no_change=99),
+        generator(),
+        lambda result: reported.append((result.n_iter, result.validation_scores[-1])),
+    )
+    assert result.checks == [wait, 2 * wait, 2 * wait + 1]
+    assert reported == list(zip(result.checks, result.validation_scores, strict=True))
+    assert (result.n_iter, result.stop_reason) == (2 * wait + 1, "max_iter")
+    assert len(result.loss_curve) == result.n_iter
+    assert len(bowl.seen) == 10 * result.n_iter
+
+
+def test_a_gain_below_the_tolerance_is_kept_but_ends_training():
+    class Creeping(Bowl):
+        def judge(self, flat):
+            self.judged.append(0.0005 * len(self.judged))
+            return self.judged[-1], 1.0
+
+    rows = randn(STEPS_PER_CHECK, 2)
+    bowl = Creeping(rows, goal=rows.mean(0), batch_size=1)
+    result = train(bowl, options(tol=0.01, n_iter_no_change=3), generator())
+    assert result.stop_reason == "converged"
+    assert result.best_score == max(bowl.judged)
+    steady = Creeping(rows, goal=rows.mean(0), batch_size=1)
+    assert train(steady, options(tol=0.0, max_iter=60), generator()).stop_reason == "max_iter"
+
+
+@pytest.mark.parametrize("bad", [math.nan, -math.inf])
+def test_scores_that_are_no_numbers_are_never_best(bad):
+    class Broken(Bowl):
+        def judge(self, flat):
+            self.judged.append(bad if len(self.judged) else -1.0)
+            return self.judged[-1], 1.0
+
+    rows = randn(STEPS_PER_CHECK, 2)
+    result = train(Broken(rows, rows.mean(0), batch_size=1), options(), generator())
+    assert result.best_score == -1.0
+    assert result.flat.isfinite().all()
+
+
+def test_gradients_that_are_no_numbers_end_training_where_it_began():
+    class Broken(Bowl):
+        def step(self, positions):
+            losses = super().step(positions)
+            self.gradient.fill_(math.nan)
+            return losses * math.nan
+
+    result = train(Broken(randn(8, 2)), options(max_iter=20), generator())
+    assert torch.equal(result.flat, torch.zeros(2))
+    assert result.best_iter == 0
+
+
+def test_the_same_generator_gives_the_same_bits():
+    rows = randn(40, 2)
+    first, again, other = (
+        train(Bowl(rows, rows.mean(0)), options(), generator(seed)) for seed in (0, 0, 1)
+    )
+    assert torch.equal(first.flat, again.flat)
+    assert first.loss_curve == again.loss_curve
+    assert first.loss_curve != other.loss_curve

@@ -215,12 +215,13 @@ class PredictionSets(MixturePredictions):
         coverage : float, default=0.9
             Probability inside, strictly between 0 and 1.
         conformal : bool, default=False
-            As in `predict_region`. For several targets a density is ranked among those of 1,000
-            draws, from the same random numbers in every row; the guarantee is exact even so.
+            As in `predict_region`.
 
         Returns
         -------
         ndarray of bool, shape (n_samples,)
+            Exact for one target. For several, a density is ranked among those of 1,000 draws, from
+            the same random numbers in every row; a conformal guarantee is exact even so.
 
         Raises
         ------
@@ -229,17 +230,17 @@ class PredictionSets(MixturePredictions):
         """
         X = self._check_rows(X)
         y = self._check_targets(X, y)
-        if conformal:
-            reach = threshold(self._calibration().regions, coverage)
-            votes = (
-                [region_scores(mixture, y[rows]) <= reach for mixture in mixtures]
-                for rows, mixtures in self._voters(X, self.conformity_scores_.out_of_fold)
-            )
-            return np.concatenate([np.mean(vote, axis=0) > 0.5 for vote in votes])
-        blocks = self._mixture_blocks(X)
-        return np.concatenate(
-            [m.in_region(y[rows], coverage, random_state=0) for rows, m in blocks]
+        if not conformal:
+            reach: Array | float = -math.log1p(-check_coverage(coverage))
+            out_of_fold = False
+        else:
+            _, scores, out_of_fold = self._calibration()
+            reach = threshold(scores, coverage)
+        votes = (
+            [region_scores(mixture, y[rows]) <= reach for mixture in mixtures]
+            for rows, mixtures in self._voters(X, out_of_fold)
         )
+        return np.concatenate([np.mean(vote, axis=0) > 0.5 for vote in votes])
 
 
 def threshold(scores: Array, coverage: float) -> Array:

@@ -9,9 +9,13 @@ import torch
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from skmdn._conformal import PredictionSets
 from skmdn._prediction import check_targets, naming
 from skmdn.distribution.mixture import NormalMixture
-from skmdn.distribution.scale import Diagonal, Triangular
+from skmdn.distribution.scale import Array, Diagonal, Scale, Triangular
+from skmdn.learning.features import NormalScores
+from skmdn.learning.loss import MixtureLoss
+from skmdn.learning.network import MixtureNetwork
 from skmdn.learning.objective import held_out_starts
 from skmdn.learning.rows import dense
 from skmdn.learning.threads import threads_for
@@ -20,8 +24,17 @@ from skmdn.learning.threads import threads_for
 _CACHED_NUMBERS = 2**18
 
 
-class NetworkMixtures:
-    """Rows to mixtures, by networks that `MDNRegressor` has fitted."""
+class NetworkMixtures(PredictionSets):
+    """Rows checked, and turned into mixtures by networks that `MDNRegressor` has fitted."""
+
+    device: str
+    network_: MixtureNetwork
+    _loss: MixtureLoss
+    _features: NormalScores
+    _y_mean: Array
+    _y_scale: Array
+    _member_factor: float
+    _factor: float
 
     def _check_training(self, X, y, sample_weight, reset=True):
         """Return X, y (n, D) and the weights (n,), checked."""
@@ -149,6 +162,7 @@ class NetworkMixtures:
             """(E, n, K, ...) to (n, E K, ...)."""
             return tensor.transpose(0, 1).flatten(1, 2).numpy()
 
+        scale: Scale
         if found.factor is None:
             scale = Diagonal(pooled(found.sds) * self._y_scale)
         else:

@@ -121,6 +121,7 @@ class MixturePredictions(LogLikelihoodScore):
     _check_rows: Callable[..., Any]
     _mixtures: Callable[..., NormalMixture]
     _row_numbers: Callable[[], int]
+    _means: Callable[..., np.ndarray]
 
     def _mixture_blocks(self, X) -> Iterator[tuple[slice, NormalMixture]]:
         """Yield the mixtures of checked rows, in blocks that fit ``working_memory``."""

@@ -12,7 +12,6 @@ from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skmdn._conformal import PredictionSets
 from skmdn._networks import NetworkMixtures, torch_device
 from skmdn._prediction import POINT_ESTIMATES
 from skmdn._scaling import fixed_variance, target_scaling
@@ -33,7 +32,7 @@ _STEADY_STEPS = 100
 _MOST_HELD_OUT = 0.1
 
 
-class MDNRegressor(NetworkMixtures, PredictionSets, RegressorMixin, BaseEstimator):
+class MDNRegressor(NetworkMixtures, RegressorMixin, BaseEstimator):
     """Mixture density network: learns the whole conditional distribution p(y|x).
 
     A network's outputs are the weights, means and covariances of a Gaussian mixture (Bishop 1994).
@@ -127,6 +126,8 @@ default="diagonal"
     >>> model.predict_region([[0.8]]).counts  # two answers where there are two
     array([2])
     """
+
+    _optimizer: AveragedAdamW
 
     _parameter_constraints: ClassVar[dict] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -288,7 +289,7 @@ default="diagonal"
         if n_held_out:
             self.validation_scores_ = [s - self._log_unit for s in result.validation_scores]
             self.oof_score_ = result.best_score - self._log_unit
-        self._held_out = rows.positions, len(rows.index), n_held_out
+        self._held_out = rows.positions, len(rows.first), n_held_out
 
     def _partial_fit(self, X, y, sample_weight):
         first = not hasattr(self, "network_")
@@ -324,9 +325,9 @@ default="diagonal"
             self.__dict__.pop(name, None)
         # The canonical order is no order: its first rows are a sample of all.
         sample = slice(NormalScores.max_rows)
-        self._features = NormalScores(dense(X[rows.index[sample]]), rows.weights[sample])
+        self._features = NormalScores(dense(X[rows.first[sample]]), rows.weights[sample])
         self._y_mean, self._y_scale = target_scaling(
-            y[rows.index], rows.weights, NOISE_MODELS[self.noise_type].one_unit
+            y[rows.first], rows.weights, NOISE_MODELS[self.noise_type].one_unit
         )
         # Log-densities of standardised targets are larger by the log of the unit's volume.
         self._log_unit = float(np.log(self._y_scale).sum())
@@ -390,11 +391,11 @@ default="diagonal"
 
     def _table(self, X, y, rows):
         """Return standardised features and targets and the weight of the distinct rows."""
-        table = np.empty((len(rows.index), X.shape[1] + y.shape[1] + 1), dtype=np.float32)
-        table[:, X.shape[1] : -1] = (y[rows.index] - self._y_mean) / self._y_scale
+        table = np.empty((len(rows.first), X.shape[1] + y.shape[1] + 1), dtype=np.float32)
+        table[:, X.shape[1] : -1] = (y[rows.first] - self._y_mean) / self._y_scale
         table[:, -1] = rows.weights
         for block in blocks(len(table), X.shape[1]):
-            table[block, : X.shape[1]] = self._features.transform(dense(X[rows.index[block]]))
+            table[block, : X.shape[1]] = self._features.transform(dense(X[rows.first[block]]))
         return torch.from_numpy(table)
 
     def _architecture(self):
@@ -413,7 +414,7 @@ default="diagonal"
         )
 
     def _keep(self, flat, variance_factor, pooled):
-        vars(self).pop("conformity_scores_", None)  # of the networks there were
+        self.__dict__.pop("conformity_scores_", None)  # of the networks there were
         # In float64, so that a row's answer does not depend on the rows beside it.
         self.network_ = MixtureNetwork(self._architecture(), flat.double().cpu())
         self._member_factor = variance_factor

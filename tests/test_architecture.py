@@ -36,8 +36,8 @@ ARROWS = [
     (r"skmdn\._prediction", DISTRIBUTION),
     (r"skmdn\._conformal", rf"skmdn\._prediction|{DISTRIBUTION}"),
     (r"skmdn\._scaling", r"nothing"),
-    (r"skmdn\._networks", rf"skmdn\._prediction|{DISTRIBUTION}|{LEARNING}"),
-    (r"skmdn\._regressor", rf"skmdn\._(prediction|conformal|networks|scaling)|{LEARNING}"),
+    (r"skmdn\._networks", rf"skmdn\._(prediction|conformal)|{DISTRIBUTION}|{LEARNING}"),
+    (r"skmdn\._regressor", rf"skmdn\._(prediction|networks|scaling)|{LEARNING}"),
     (r"skmdn\._autoregressive", rf"skmdn\._(prediction|regressor)|{DISTRIBUTION}"),
 ]
 

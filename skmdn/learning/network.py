@@ -180,7 +180,7 @@ class MixtureNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return raw outputs (E, P, B) for features (E, B, F), or (B, F) shared by all members."""
-        return raw_outputs(self.architecture, self._parameters, x)
+        return raw_outputs(self.architecture, dict(self.named_parameters()), x)
 
     def flat(self) -> Tensor:
         """Return a copy of all parameters as one vector."""

@@ -32,7 +32,7 @@ class CanonicalRows(NamedTuple):
 
     Attributes
     ----------
-    index : ndarray of shape (m,)
+    first : ndarray of shape (m,)
         Where in the data the distinct rows are.
     weights : ndarray of shape (m,)
         The sum of the weights of all rows equal to each of them, over the mean of these sums.
@@ -40,7 +40,7 @@ class CanonicalRows(NamedTuple):
         Which of the distinct rows each row of the data is; -1 for rows of weight zero.
     """
 
-    index: np.ndarray
+    first: np.ndarray
     weights: np.ndarray
     positions: np.ndarray
 

@@ -26,7 +26,7 @@ def split(cells):
 
 
 def content(X, y, found):
-    return [(*dense(X[[i]])[0], *y[i]) for i in found.index]
+    return [(*dense(X[[i]])[0], *y[i]) for i in found.first]
 
 
 @given(TABLES)
@@ -52,9 +52,9 @@ def test_positions_lead_from_the_data_to_the_distinct_rows(cells):
     found = canonical_rows(X, y, weights)
     present = weights > 0
     assert_array_equal(found.positions[~present], -1)
-    assert_array_equal(X[found.index[found.positions[present]]], X[present])
-    assert_array_equal(y[found.index[found.positions[present]]], y[present])
-    assert_array_equal(found.positions[found.index], np.arange(len(found.index)))
+    assert_array_equal(X[found.first[found.positions[present]]], X[present])
+    assert_array_equal(y[found.first[found.positions[present]]], y[present])
+    assert_array_equal(found.positions[found.first], np.arange(len(found.first)))
 
 
 @given(TABLES, st.randoms(use_true_random=False))
@@ -98,7 +98,7 @@ def test_the_order_is_a_shuffle():
     X, y = np.column_stack([x, x % 7]), np.sin(x / 500)[:, None]
     found = canonical_rows(X, y, np.ones(4000))
     for column in (x, x % 7, y[:, 0], x + x % 7):
-        ordered = column[found.index]
+        ordered = column[found.first]
         assert abs(stats.spearmanr(ordered, np.arange(4000)).statistic) < 0.05  # 3 sigma
         assert abs(stats.spearmanr(ordered[1:], ordered[:-1]).statistic) < 0.05
 
@@ -109,7 +109,7 @@ def test_one_hash_for_all_rows_merges_no_unequal_ones(monkeypatch):
     )
     X, y = np.array([[1.0], [1.0], [2.0], [3.0]]), np.array([[1.0], [1.0], [1.0], [1.0]])
     found = canonical_rows(X, y, np.array([1.0, 2.0, 4.0, 5.0]))
-    assert_array_equal(X[found.index][:, 0], [1, 2, 3])
+    assert_array_equal(X[found.first][:, 0], [1, 2, 3])
     assert_allclose(found.weights, [0.75, 1.0, 1.25], rtol=1e-15)
 
 
@@ -118,8 +118,8 @@ def test_weights_of_any_size(unit):
     X, y = np.arange(8.0)[:, None], np.zeros((8, 1))
     found = canonical_rows(X, y, np.full(8, unit))
     assert_allclose(found.weights, 1, rtol=1e-15)
-    assert len(canonical_rows(X, y, np.array([1.0, *[0.0] * 7])).index) == 1
-    assert len(canonical_rows(X, y, np.array([1e300, *[1e-300] * 7])).index) == 8
+    assert len(canonical_rows(X, y, np.array([1.0, *[0.0] * 7])).first) == 1
+    assert len(canonical_rows(X, y, np.array([1e300, *[1e-300] * 7])).first) == 8
 
 
 @pytest.mark.parametrize(

@@ -207,6 +207,25 @@ def test_a_set_holds_what_scores_up_to_its_threshold(scores, sets, stretch):
         previous = size
 
 
+def test_a_gaussians_joint_region_is_its_ellipse():
+    covariance = np.array([[1.0, 0.8], [0.8, 4.0]])
+    y = np.random.default_rng(0).multivariate_normal([1, 2], covariance, 2000)
+
+    def gaussian(X):
+        return NormalMixture(
+            np.ones((len(X), 1)),
+            np.tile([1.0, 2.0], (len(X), 1, 1)),
+            np.tile(covariance, (len(X), 1, 1, 1)),
+        )
+
+    distance = stats.multivariate_normal([1, 2], covariance).logpdf([1, 2])
+    distance = 2 * (distance - stats.multivariate_normal([1, 2], covariance).logpdf(y))
+    for coverage in (0.1, 0.5, 0.9):
+        inside = Believes(gaussian, n_targets=2).in_region(np.zeros((2000, 1)), y, coverage)
+        wrong = inside != (distance <= stats.chi2.ppf(coverage, 2))
+        assert wrong.mean() < 4 * (coverage * (1 - coverage) / 1000) ** 0.5
+
+
 @pytest.mark.parametrize("scores", [interval_scores, region_scores])
 def test_scores_of_right_densities_are_exponential(scores):
     mixture = wild(3000, 3, seed=1)

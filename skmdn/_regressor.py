@@ -313,7 +313,9 @@ default="diagonal"
         learning_rate = self.learning_rate_init / np.sqrt(1.0 + optimizer.count / _STEADY_STEPS)
         with threads_for(objective.n_products):
             loss, _ = one_pass(objective, optimizer, learning_rate, generator)
-        self._keep(optimizer.average, 1.0, 1.0)
+        # What held-out rows told `fit` about the variances still holds.
+        factors = (getattr(self, name, 1.0) for name in ("_member_factor", "_factor"))
+        self._keep(optimizer.average, *factors)
         self._optimizer = optimizer
         self.n_iter_ += 1
         self.loss_curve_ = [*self.loss_curve_, self._log_unit + loss]

@@ -195,7 +195,10 @@ def test_out_of_fold_densities_weigh_the_networks_that_hold_the_row_out(n_estima
 
 
 def test_held_out_scores_are_honest():
-    """On noise alone, training rows fit well; the score of rows held out is that of new ones."""
+    """On noise alone, training rows fit well, but held-out ones no better than new ones.
+
+    They do so even a little worse: one network answers for each of them, four for the new ones.
+    """
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(2200, 6)), rng.normal(size=2200)
     train, fresh = slice(200), slice(200, None)
@@ -207,7 +210,7 @@ def test_held_out_scores_are_honest():
         max_iter=150,
     ).fit(X[train], y[train])
     held_out = model.oof_mixture(X[train]).logpdf(y[train]).mean()
-    assert_allclose(held_out, model.score(X[fresh], y[fresh]), atol=0.12)
+    assert -0.35 < held_out - model.score(X[fresh], y[fresh]) < 0.08
     assert_allclose(held_out, model.oof_score_, atol=1e-3)
     assert model.score(X[train], y[train]) > held_out + 0.02
 

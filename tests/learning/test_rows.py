@@ -77,7 +77,7 @@ def test_units_change_nothing(cells, unit):
         canonical_rows(X + 7, unit * y, weights),
         canonical_rows(X, y, 2.0**1000 * weights),
     ):
-        for name in ("index", "weights", "positions"):
+        for name in ("first", "weights", "positions"):
             assert_array_equal(getattr(twin, name), getattr(found, name))
 
 
@@ -86,7 +86,7 @@ def test_sparse_rows_are_the_same_rows(cells):
     X, y, weights = split(cells)
     found = canonical_rows(X, y, weights)
     for twin in (sparse.csr_array(X), sparse.csr_matrix(X.astype(np.float32))):
-        for name in ("index", "weights", "positions"):
+        for name in ("first", "weights", "positions"):
             assert_array_equal(
                 getattr(canonical_rows(twin, y, weights), name), getattr(found, name)
             )

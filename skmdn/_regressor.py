@@ -282,6 +282,7 @@ default="diagonal"
             factor = result.variance_factor
             pooled = pooled_factor(objective, result.flat, factor)
         self._keep(result.flat, factor, pooled)
+        self._n_steps = result.n_iter * -(-objective.n_train // objective.batch_size)
         self.n_iter_, self.best_iter_ = result.n_iter, result.best_iter
         self.stop_reason_ = result.stop_reason
         self.loss_curve_ = [self._log_unit + loss for loss in result.loss_curve]
@@ -297,7 +298,7 @@ default="diagonal"
         rows = canonical_rows(X, y, weights)
         if first:
             self._start(X, y, rows)
-            self.n_iter_, self.loss_curve_ = 0, []
+            self._n_steps, self.n_iter_, self.loss_curve_ = 0, 0, []
         else:
             self._go_on()
         for name in ("oof_score_", "_held_out"):  # all networks see these rows
@@ -310,13 +311,14 @@ default="diagonal"
         )
         objective = self._objective(table, optimizer.flat, n_held_out=0)
         # As 1 / sqrt(t), with averaging: good wherever the blocks end (Moulines & Bach 2011).
-        learning_rate = self.learning_rate_init / np.sqrt(1.0 + optimizer.count / _STEADY_STEPS)
+        learning_rate = self.learning_rate_init / np.sqrt(1.0 + self._n_steps / _STEADY_STEPS)
         with threads_for(objective.n_products):
-            loss, _ = one_pass(objective, optimizer, learning_rate, generator)
+            loss, n_steps = one_pass(objective, optimizer, learning_rate, generator)
         # What held-out rows told `fit` about the variances still holds.
         factors = (getattr(self, name, 1.0) for name in ("_member_factor", "_factor"))
         self._keep(optimizer.average, *factors)
         self._optimizer = optimizer
+        self._n_steps += n_steps
         self.n_iter_ += 1
         self.loss_curve_ = [*self.loss_curve_, self._log_unit + loss]
 

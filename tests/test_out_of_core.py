@@ -66,6 +66,16 @@ def test_the_networks_come_to_rest(blocks):
     assert late < 0.85 * early
 
 
+def test_new_blocks_do_not_undo_fit(example):
+    """With steps as large as at the start of `fit`, the next block would cost 0.01 nats."""
+    X, y = dask.compute(*example.lazy_rows(range(5)))
+    held_out = dask.compute(*example.lazy_rows(range(20, 25)))
+    model = MDNRegressor(**NETWORK, max_iter=40).fit(X[:4000], y[:4000])
+    score = model.score(*held_out)
+    model.partial_fit(X[4000:], y[4000:])
+    assert model.score(*held_out) > score - 0.005
+
+
 def test_blocks_of_dask_arrays_and_any_others_teach_the_same(example, blocks):
     lazily, eagerly = MDNRegressor(**NETWORK), MDNRegressor(**NETWORK)
     for X_block, y_block in example.row_blocks(*lazy(blocks)):

@@ -60,6 +60,16 @@ def test_clone_copies_parameters_and_nothing_else(line):
     assert vars(copied).keys() == model.get_params().keys()
 
 
+def test_parameters_may_be_numpy_scalars(line):
+    """As a search over np.arange gives them."""
+    plain = {"n_components": 3, "n_estimators": 2, "max_iter": 4, "batch_size": 20, "tol": 0.5}
+    scalars = {name: np.asarray(value)[()] for name, value in plain.items()}
+    assert all(isinstance(value, np.generic) for value in scalars.values())
+    scalars["hidden_layer_sizes"] = np.array([8])
+    expected = small(**plain).fit(*line).predict(line[0])
+    assert_array_equal(small(**scalars).fit(*line).predict(line[0]), expected)
+
+
 def test_grid_search_in_two_processes_picks_the_larger_log_likelihood(two_branches):
     X, y = two_branches
     grid = {"n_components": [1, 2], "noise_type": ["diagonal", "fixed"]}

@@ -86,7 +86,12 @@ ABLATIONS = {
     "no early stopping": Variant({"early_stopping": False, "max_iter": 200}),
     "no averaging of weights": Variant(patches={f"{_TRAINING}._AVERAGING_RATE": 1.0}),
     "no smaller steps": Variant(patches={f"{_TRAINING}._REDUCTIONS": 0}),
-    "no mending of variances": Variant(patches={"skmdn.learning.objective._FACTOR_STEPS": (1.0,)}),
+    "no mending of variances": Variant(
+        patches={
+            "skmdn.learning.calibration._STEPS": (1.0,),
+            "skmdn._regressor.pooled_factor": lambda objective, flat, factor: factor,
+        }
+    ),
     "frequencies near 0": Variant(
         patches={_ARCHITECTURE: partial(Architecture, frequency_scale=0.01)}
     ),

@@ -184,8 +184,8 @@ def torch_device(name):
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=name)
-    except (AssertionError, RuntimeError) as error:
+        torch.zeros(1, device=name).cpu()
+    except (AssertionError, ImportError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"device {name!r} is none that torch has here: {reason}") from None
     return name

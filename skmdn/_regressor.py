@@ -305,7 +305,7 @@ default="diagonal"
             self.__dict__.pop(name, None)
         table, generator = self._table(X, y, rows), self._generator()
         optimizer = (
-            copy.deepcopy(self._optimizer)
+            self._optimizer.on(torch_device(self.device))
             if hasattr(self, "_optimizer")
             else (AveragedAdamW(self._starting_flat(table, generator), self.alpha))
         )
@@ -317,14 +317,14 @@ default="diagonal"
         # What held-out rows told `fit` about the variances still holds.
         factors = (getattr(self, name, 1.0) for name in ("_member_factor", "_factor"))
         self._keep(optimizer.average, *factors)
-        self._optimizer = optimizer
+        self._optimizer = optimizer.on("cpu")  # where a pickle can be loaded on any machine
         self._n_steps += n_steps
         self.n_iter_ += 1
         self.loss_curve_ = [*self.loss_curve_, self._log_unit + loss]
 
     def _start(self, X, y, rows):
         """Decide what a new model does not learn by gradients: scales, bounds and chance."""
-        self._random_state = copy.deepcopy(check_random_state(self.random_state))
+        self._random_state = _own_random_state(self.random_state)
         for name in ("network_", "_optimizer", "oof_score_", "_held_out"):
             self.__dict__.pop(name, None)
         # The canonical order is no order: its first rows are a sample of all.
@@ -433,6 +433,15 @@ default="diagonal"
                 f"[MDNRegressor] iteration {result.n_iter}: {rows} log-likelihood "
                 f"{score:.4f} (best {best:.4f})"
             )
+
+
+def _own_random_state(random_state):
+    """Return a source of chance of the model's own; a RandomState given is moved on by one."""
+    if random_state is None:
+        return np.random.RandomState()  # afresh: the global state is the caller's
+    if isinstance(random_state, np.random.RandomState):
+        return np.random.RandomState(random_state.randint(2**31))
+    return check_random_state(random_state)
 
 
 def _auto_batch_size(n_rows):

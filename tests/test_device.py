@@ -47,7 +47,7 @@ def test_auto_is_the_cpu_where_there_is_no_gpu():
     np.testing.assert_array_equal(*(model.predict(X) for model in models))
 
 
-@pytest.mark.parametrize("device", ["cdua", "", "cuda:x", "cuda:99", "vulkan"])
+@pytest.mark.parametrize("device", ["cdua", "", "cuda:x", "cuda:99", "vulkan", "hpu", "meta"])
 def test_an_unknown_device_is_named_in_one_line(device):
     fitted = small().fit(X, Y)
     before = fitted.network_.flat()

@@ -285,3 +285,13 @@ def test_every_activation_learns(activation):
     model = small(activation=activation, max_iter=60).fit(X, y)
     assert model.score(X, y) > truth - 0.1
     assert stats.norm.logpdf(y, y.mean(), y.std()).mean() < truth - 0.7
+
+
+def test_without_a_seed_every_fit_is_another():
+    first, second = small(random_state=None, max_iter=2), small(random_state=None, max_iter=2)
+    assert (first.fit(X, y).predict(X) != second.fit(X, y).predict(X)).any()
+    shared = np.random.RandomState(0)
+    first.set_params(random_state=shared).fit(X, y)
+    second.set_params(random_state=shared).fit(X, y)
+    assert (first.predict(X) != second.predict(X)).any()
+    assert_same(first, small(random_state=np.random.RandomState(0), max_iter=2).fit(X, y), X)

@@ -139,7 +139,8 @@ class MixtureLoss:
             torch.neg(pz, out=d_means)
         else:
             torch.sum(triangular * pz.unsqueeze(3), 2, out=d_means).neg_()
-            rows, columns = torch.tril_indices(self.n_targets, self.n_targets, -1)
+            size, device = self.n_targets, raw.device
+            rows, columns = torch.tril_indices(size, size, -1, device=device)
             torch.mul(pz[:, :, rows], r[:, :, columns], out=d_couplings).neg_()
         return nll
 

@@ -98,7 +98,7 @@ def unit_triangular(couplings: Tensor, n_targets: int) -> Tensor:
     -------
     Tensor of shape (..., D, D, B)
     """
-    rows, columns = torch.tril_indices(n_targets, n_targets, -1)
+    rows, columns = torch.tril_indices(n_targets, n_targets, -1, device=couplings.device)
     *leading, _, n_rows = couplings.shape
     matrix = couplings.new_zeros(*leading, n_targets, n_targets, n_rows)
     matrix.diagonal(dim1=-3, dim2=-2).fill_(1.0)

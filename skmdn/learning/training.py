@@ -8,6 +8,7 @@ average and on from there with a smaller step; after a few such rounds it ends.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -112,6 +113,17 @@ class AveragedAdamW:
         self.moments = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
         self.n_steps = self.flat.new_zeros(())
         self.count = 0
+
+    def on(self, device: torch.device | str) -> AveragedAdamW:
+        """Return a copy on a device."""
+        twin = copy.copy(self)
+        first, second = self.moments
+        twin.flat, twin.average, twin.n_steps, *moments = (
+            tensor.to(device, copy=True)
+            for tensor in (self.flat, self.average, self.n_steps, first, second)
+        )
+        twin.moments = moments[0], moments[1]
+        return twin
 
     def step(self, gradient: Tensor, learning_rate: float) -> None:
         """Take one step."""

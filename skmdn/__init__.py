@@ -1,10 +1,25 @@
 """Mixture density networks for scikit-learn."""
 
-from importlib.metadata import version
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING
 
-from skmdn._autoregressive import AutoregressiveMDNRegressor
-from skmdn._regressor import MDNRegressor
-from skmdn.distribution.mixture import NormalMixture
+if TYPE_CHECKING:
+    from skmdn._autoregressive import AutoregressiveMDNRegressor
+    from skmdn._regressor import MDNRegressor
+    from skmdn.distribution.mixture import NormalMixture
 
 __all__ = ["AutoregressiveMDNRegressor", "MDNRegressor", "NormalMixture"]
-__version__ = version("skmdn")
+__version__ = metadata.version("skmdn")
+
+_HOMES = {
+    "AutoregressiveMDNRegressor": "skmdn._autoregressive",
+    "MDNRegressor": "skmdn._regressor",
+    "NormalMixture": "skmdn.distribution.mixture",
+}
+
+
+def __getattr__(name: str) -> object:
+    # Only when asked for: a NormalMixture is used, and unpickled, without torch.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

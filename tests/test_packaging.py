@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import configparser
+import pickle
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import skmdn
+from skmdn import NormalMixture
 
 ROOT = Path(__file__).parents[1]
 SETUP = configparser.RawConfigParser()
@@ -42,3 +46,12 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
     blocks = re.findall(r"^```python\n(.*?)^```$", readme, flags=re.MULTILINE | re.DOTALL)
     assert blocks
     exec("".join(blocks), {})
+
+
+def test_a_mixture_is_unpickled_without_torch():
+    mixture = NormalMixture([[1.0]], [[2.0]], [[3.0]])
+    code = (
+        "import pickle, sys; mixture = pickle.loads(sys.stdin.buffer.read()); "
+        "assert mixture.mean() == 2.0; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], input=pickle.dumps(mixture), check=True)

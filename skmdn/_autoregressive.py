@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, _fit
 from sklearn.ensemble._base import _set_random_states
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
 from skmdn._prediction import LogLikelihoodScore, row_blocks
 from skmdn._regressor import MDNRegressor
@@ -176,11 +176,6 @@ class AutoregressiveMDNRegressor(
     def _factors(self):
         """Yield the position in the chain, the target and the estimator of each factor."""
         return zip(range(self.n_outputs_), self.order_, self.estimators_, strict=True)
-
-    def _check_rows(self, X):
-        check_is_fitted(self)
-        kinds = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
-        return validate_data(self, X, **kinds, reset=False)
 
     def score_samples(self, X, y=None):
         """Return the conditional log-density of each row: the sum of its factors'.

@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import torch
 from sklearn.utils import gen_batches
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from skmdn._conformal import PredictionSets
 from skmdn._prediction import check_targets, naming
@@ -62,12 +62,6 @@ class NetworkMixtures(PredictionSets):
         y = y.reshape(len(y), -1)
         self.n_outputs_ = y.shape[1]
         return X, y, weights
-
-    def _check_rows(self, X):
-        check_is_fitted(self)
-        kinds = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
-        with naming("X"):
-            return validate_data(self, X, **kinds, reset=False)
 
     def oof_mixture(self, X):
         """Return the distribution of each training row by the networks that held it out.

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 from sklearn.utils import check_array, check_consistent_length, gen_batches
 from sklearn.utils._chunking import get_chunk_n_rows
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from skmdn.distribution.batch import check_probability
 from skmdn.distribution.density import generator
@@ -96,6 +95,12 @@ class LogLikelihoodScore:
                 )
         return float(np.average(log_density, weights=sample_weight))
 
+    def _check_rows(self, X):
+        check_is_fitted(self)
+        kinds = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
+        with naming("X"):
+            return validate_data(self, X, **kinds, reset=False)
+
     def _check_targets(self, X, y):
         """Return y with the number of axes it had in `fit`."""
         y = check_targets(y)
@@ -113,12 +118,11 @@ class LogLikelihoodScore:
 class MixturePredictions(LogLikelihoodScore):
     """Answers read off the mixtures of blocks of rows, in the units of y.
 
-    The estimator gives ``_check_rows(X)``, ``_mixtures(X)`` for checked rows, and
+    The estimator gives ``_mixtures(X)`` for checked rows, and
     ``_row_numbers()``, how many components times pairs of targets a row has, and ``_means(X)``.
     """
 
     point_estimate: str
-    _check_rows: Callable[..., Any]
     _mixtures: Callable[..., NormalMixture]
     _row_numbers: Callable[[], int]
     _means: Callable[..., np.ndarray]

@@ -60,7 +60,7 @@ default="diagonal"
     max_iter : int, default=1000
         Most passes over the training rows.
     batch_size : int or "auto", default="auto"
-        Rows of each network in a step; "auto" is the square root of their number, at most 1024.
+        Rows of each network in a step; "auto" is the root of their number, 16 to 1024.
     learning_rate_init : float, default=0.01
         Largest step size of Adam.
     alpha : float, default=0.02
@@ -101,7 +101,8 @@ default="diagonal"
     validation_scores_ : list of float
         Mean log-likelihood of held-out rows at each check, in nats.
     oof_score_ : float
-        Mean log-likelihood of the training rows by the networks that held them out, in nats.
+        Mean log-likelihood of the training rows by the networks that held them out, in nats; a
+        little flattered, as those rows decided when to stop.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
     n_outputs_ : int

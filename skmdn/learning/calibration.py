@@ -69,6 +69,8 @@ def pooled_factor(objective: MixtureObjective, flat: Tensor, factor: float) -> f
 
         f_M = f_1 - 2 (1 - 1/M) (f_1 - f_2).
 
+    Where such pairs are few, the share f_M / f_1 is drawn towards what is likely without them.
+
     Parameters
     ----------
     objective : MixtureObjective

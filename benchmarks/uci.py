@@ -89,7 +89,7 @@ ABLATIONS = {
     "no mending of variances": Variant(
         patches={
             "skmdn.learning.calibration._STEPS": (1.0,),
-            "skmdn._regressor.pooled_factor": lambda objective, flat, factor: factor,
+            "skmdn._regressor.pooled_factors": lambda objective, flat, factor: factor,
         }
     ),
     "frequencies near 0": Variant(

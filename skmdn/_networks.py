@@ -34,7 +34,7 @@ class NetworkMixtures(PredictionSets):
     _y_mean: Array
     _y_scale: Array
     _member_factor: float
-    _factor: float
+    _pooled_factors: float | torch.Tensor
 
     def _check_training(self, X, y, sample_weight, reset=True):
         """Return X, y (n, D) and the weights (n,), checked."""
@@ -146,11 +146,11 @@ class NetworkMixtures(PredictionSets):
         return torch.from_numpy(self._features.transform(dense(X)))
 
     def _mixtures(self, X):
-        return self._mixtures_from(self._raw(X), self._factor)
+        return self._mixtures_from(self._raw(X), self._pooled_factors)
 
-    def _mixtures_from(self, raw, variance_factor, members=None):
+    def _mixtures_from(self, raw, variance_factors, members=None):
         """Return the members' mixtures pooled, in the units of y; of ``members`` (n, E) alone."""
-        found = self._loss.parameters(self._loss.tempered(raw.double(), variance_factor))
+        found = self._loss.parameters(self._loss.tempered(raw.double(), variance_factors))
 
         def pooled(tensor):
             """(E, n, K, ...) to (n, E K, ...)."""

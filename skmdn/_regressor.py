@@ -15,13 +15,14 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skmdn._networks import NetworkMixtures, torch_device
 from skmdn._prediction import POINT_ESTIMATES
 from skmdn._scaling import fixed_variance, target_scaling
-from skmdn.learning.calibration import pooled_factor
+from skmdn.learning.calibration import pooled_factors
 from skmdn.learning.features import NormalScores
 from skmdn.learning.initialization import starting_point
+from skmdn.learning.link import JohnsonLink
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import ACTIVATIONS, Architecture, MixtureNetwork
 from skmdn.learning.noise import NOISE_MODELS
-from skmdn.learning.objective import MixtureObjective
+from skmdn.learning.objective import MixtureObjective, equal_batch_size
 from skmdn.learning.rows import blocks, canonical_rows, dense
 from skmdn.learning.threads import threads_for
 from skmdn.learning.training import AveragedAdamW, TrainingOptions, one_pass, train
@@ -53,7 +54,7 @@ default="diagonal"
         Widths of the hidden layers.
     activation : {"silu", "relu", "tanh", "logistic", "identity"}, default="silu"
         Activation function of the hidden layers.
-    n_estimators : int, default=16
+    n_estimators : int, default=12
         Networks trained; 1 for a plain mixture density network.
     point_estimate : {"mean", "median", "mode"}, default="mean"
         What `predict` returns.
@@ -70,9 +71,9 @@ default="diagonal"
         ``max_iter`` passes or when the training loss no longer falls.
     validation_fraction : float or "auto", default="auto"
         Share of the rows that each network holds out; "auto" is 1.25 / n_estimators, at most
-        a tenth: with 16 networks, each row is held out by one, a quarter of them by two.
-    n_iter_no_change : int, default=10
-        Checks without a better score until the step size is reduced; training ends at the fourth.
+        a tenth: with 12 networks, each row is held out by one, a fifth of them by two.
+    n_iter_no_change : int, default=5
+        Checks without a better score until the step size is reduced; training ends at the third.
     tol : float, default=1e-4
         What counts as a better score, in nats.
     reg_covar : float, default=1e-6
@@ -161,7 +162,7 @@ default="diagonal"
         fixed_noise_level=1.0,
         hidden_layer_sizes=(64, 64),
         activation="silu",
-        n_estimators=16,
+        n_estimators=12,
         point_estimate="mean",
         max_iter=1000,
         batch_size="auto",
@@ -169,7 +170,7 @@ default="diagonal"
         alpha=0.02,
         early_stopping=True,
         validation_fraction="auto",
-        n_iter_no_change=10,
+        n_iter_no_change=5,
         tol=1e-4,
         reg_covar=1e-6,
         warm_start=False,
@@ -281,9 +282,9 @@ default="diagonal"
         with threads_for(objective.n_products):
             result = train(objective, options, generator, self._report)
             factor = result.variance_factor
-            pooled = pooled_factor(objective, result.flat, factor)
+            pooled = pooled_factors(objective, result.flat, factor)
         self._keep(result.flat, factor, pooled)
-        self._n_steps = result.n_iter * -(-objective.n_train // objective.batch_size)
+        self._n_steps = result.n_iter * objective.n_batches
         self.n_iter_, self.best_iter_ = result.n_iter, result.best_iter
         self.stop_reason_ = result.stop_reason
         self.loss_curve_ = [self._log_unit + loss for loss in result.loss_curve]
@@ -316,7 +317,7 @@ default="diagonal"
         with threads_for(objective.n_products):
             loss, n_steps = one_pass(objective, optimizer, learning_rate, generator)
         # What held-out rows told `fit` about the variances still holds.
-        factors = (getattr(self, name, 1.0) for name in ("_member_factor", "_factor"))
+        factors = (getattr(self, name, 1.0) for name in ("_member_factor", "_pooled_factors"))
         self._keep(optimizer.average, *factors)
         self._optimizer = optimizer.on("cpu")  # where a pickle can be loaded on any machine
         self._n_steps += n_steps
@@ -334,6 +335,10 @@ default="diagonal"
         self._y_mean, self._y_scale = target_scaling(
             y[rows.first], rows.weights, NOISE_MODELS[self.noise_type].one_unit
         )
+        self._link = None
+        if NOISE_MODELS[self.noise_type].all_free(self.n_components, self.n_outputs_):
+            standardised = (y[rows.first] - self._y_mean) / self._y_scale
+            self._link = JohnsonLink.fit(standardised, rows.weights)
         # Log-densities of standardised targets are larger by the log of the unit's volume.
         self._log_unit = float(np.log(self._y_scale).sum())
         self._loss = self._mixture_loss()
@@ -355,6 +360,7 @@ default="diagonal"
             n_targets=self.n_outputs_,
             noise=noise,
             reg_covar=self.reg_covar,
+            link=self._link,
             fixed_variance=1.0
             if noise.learned
             else fixed_variance(self.fixed_noise_level, self._y_scale[0]),
@@ -384,15 +390,9 @@ default="diagonal"
 
     def _objective(self, table, flat, n_held_out):
         n_train = len(table) - n_held_out
-        size = self.batch_size if self.batch_size != "auto" else _auto_batch_size(n_train)
-        return MixtureObjective(
-            self._architecture(),
-            self._loss,
-            flat,
-            table.to(flat.device),
-            n_held_out,
-            batch_size=-(-n_train // max(1, round(n_train / size))),
-        )
+        size = equal_batch_size(n_train, None if self.batch_size == "auto" else self.batch_size)
+        table = table.to(flat.device)
+        return MixtureObjective(self._architecture(), self._loss, flat, table, n_held_out, size)
 
     def _table(self, X, y, rows):
         """Return standardised features and targets and the weight of the distinct rows."""
@@ -422,8 +422,7 @@ default="diagonal"
         self.__dict__.pop("conformity_scores_", None)  # of the networks there were
         # In float64, so that a row's answer does not depend on the rows beside it.
         self.network_ = MixtureNetwork(self._architecture(), flat.double().cpu())
-        self._member_factor = variance_factor
-        self._factor = pooled
+        self._member_factor, self._pooled_factors = variance_factor, pooled
 
     def _report(self, result):
         if self.verbose:
@@ -443,8 +442,3 @@ def _own_random_state(random_state):
     if isinstance(random_state, np.random.RandomState):
         return np.random.RandomState(random_state.randint(2**31))
     return check_random_state(random_state)
-
-
-def _auto_batch_size(n_rows):
-    """Return the batch size for this many rows: few rows need the noise of small batches."""
-    return min(max(int(n_rows**0.5), 16), 1024)

@@ -227,25 +227,33 @@ def test_draws_have_the_predicted_moments():
 @pytest.mark.parametrize("y", TARGETS.values(), ids=TARGETS)
 @pytest.mark.parametrize("noise_type", NOISE_TYPES[:-1])
 def test_a_change_of_units_is_a_change_of_units(noise_type, y):
-    """p(a y + b) = p(y) / a: fitting and changing units commute."""
-    for a, b in [(1e6, 0.0), (1e-6, 0.0), (2.0**40, 0.0), (0.1, 17.0)]:
+    """p(a y + b) = p(y) / a: fitting and changing units commute.
+
+    A shift far beyond the spread loses digits of y, and ten passes of training multiply that.
+    """
+    for a, b, close in [
+        (1e6, 0.0, 1e-5),
+        (1e-6, 0.0, 1e-5),
+        (2.0**40, 0.0, 1e-5),
+        (0.1, 17.0, 5e-3),
+    ]:
         b = b * np.abs(y).max()
         model, other = small(noise_type=noise_type), small(noise_type=noise_type)
         expected, found = model.fit(X, y), other.fit(X, a * y + b)
-        tolerance = 1e-5 * model.predict_mixture(X).std()
+        tolerance = close * model.predict_mixture(X).std()
         back = (found.predict(X) - b) / a
         assert (np.abs(back - expected.predict(X)) < tolerance).all()
         log_jacobian = model.n_outputs_ * np.log(a)
         assert_allclose(
             found.score_samples(X, a * y + b) + log_jacobian,
             expected.score_samples(X, y),
-            atol=1e-5,
+            atol=close,
         )
-        assert_allclose(other.oof_score_ + log_jacobian, model.oof_score_, atol=1e-5)
+        assert_allclose(other.oof_score_ + log_jacobian, model.oof_score_, atol=close)
         for name in ("loss_curve_", "validation_scores_"):
             sign = -1 if name == "loss_curve_" else 1
             changed = np.array(getattr(other, name)) + sign * log_jacobian
-            assert_allclose(changed, getattr(model, name), atol=1e-5)
+            assert_allclose(changed, getattr(model, name), atol=close)
 
 
 def test_fixed_noise_changes_units_with_y():

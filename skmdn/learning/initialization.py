@@ -11,10 +11,11 @@ from .loss import MixtureLoss
 from .network import ACTIVATIONS, Architecture
 from .noise import raw_variance
 
-#: Variance of every component at the start, in squared units of the standardised targets.
+#: Variance of every component at the start, in squared units of the standardised targets (times
+#: the squared slope of the link).
 _STARTING_VARIANCE = 0.25
-#: Size of the last layer's outputs at the start; small, so that no component runs off at first.
-_HEAD_GAIN = 0.1
+#: Size of the last layer's outputs at the start: members start apart, and no component runs off.
+_HEAD_GAIN = 0.4
 
 
 def slab_means(y: Tensor, weights: Tensor, n_components: int) -> Tensor:
@@ -49,8 +50,9 @@ def starting_point(
 def starting_head_bias(loss: MixtureLoss, means: Tensor) -> Tensor:
     """Return the raw outputs (P,) of equally weighted components at ``means`` (K, D)."""
     bias = torch.zeros(1, loss.n_outputs, 1, dtype=means.dtype)
-    _, raw_means, raw_variances, _ = loss.split(bias)
-    raw_means.copy_(means[None, :, :, None])
+    _, locations, raw_variances, _ = loss.split(bias)
+    means = means[None, :, :, None]
+    locations.copy_(means if loss.link is None else loss.link.inverse(means))
     raw_variances.copy_(raw_variance(torch.tensor(_STARTING_VARIANCE, dtype=means.dtype)))
     return bias[0, :, 0]
 
@@ -71,8 +73,7 @@ def starting_parameters(
     p["frequency"].log_normal_(0.0, 1.0, generator=generator)
     p["frequency"].mul_(torch.empty_like(p["frequency"]).normal_(generator=generator))
     p["frequency"].mul_(architecture.frequency_scale)
-    p["phase"].uniform_(-math.pi, math.pi, generator=generator)
-    deviation = architecture.n_frequencies**-0.5
+    deviation = architecture.n_frequencies**-0.5  # cos^2 + sin^2 = 1
     p["embedding_weight"].normal_(0.0, deviation, generator=generator)
     for i, fan_in in enumerate(sizes[:-1]):
         p[f"weight_{i}"].normal_(0.0, math.sqrt(gain / fan_in), generator=generator)

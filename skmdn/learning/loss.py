@@ -14,6 +14,11 @@ variance, sigma^2 = reg_covar + exp(a):
     d nll / d a_kd     = p_k (1 - z_kd e_kd) / 2 * exp(a_kd) / sigma_kd^2
     d nll / d c_kij    = -p_k z_ki r_kj        (T_ij = -c_ij below the diagonal)
 
+With a link (see `skmdn.learning.link`) the raw location is u, mu = m(u), and components are as
+wide as the curve is steep, sigma^2 = reg_covar + m'(u)^2 exp(a). As log m'^2 adds to a,
+
+    d nll / d u_kd     = m'(u_kd) d nll / d mu_kd + 2 m''(u_kd) / m'(u_kd) d nll / d a_kd
+
 A variance shared by several components or targets collects the sum of their gradients.
 Arrays are laid out (members E, components K, targets D, rows B).
 """
@@ -21,11 +26,13 @@ Arrays are laid out (members E, components K, targets D, rows B).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from .link import JohnsonLink
 from .noise import NoiseModel, covariance_factor, excess_variance, unit_triangular
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -44,6 +51,9 @@ class MixtureLoss:
         Floor on the variances, in squared units of the targets given to the loss.
     fixed_variance : float, default=1.0
         The variance, where the noise model does not learn it.
+    link : JohnsonLink, default=None
+        Takes raw locations to means; None where they are the same. Every component and target must
+        have a variance of its own.
     """
 
     n_components: int
@@ -51,6 +61,7 @@ class MixtureLoss:
     noise: NoiseModel
     reg_covar: float
     fixed_variance: float = 1.0
+    link: JohnsonLink | None = None
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
@@ -64,22 +75,28 @@ class MixtureLoss:
         return sum(self.sizes)
 
     def split(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """View raw outputs (E, P, B) as logits, means, raw variances and couplings."""
+        """View raw outputs (E, P, B) as logits, locations, raw variances and couplings."""
         k, d = self.n_components, self.n_targets
-        logits, means, variances, couplings = raw.split(self.sizes, dim=1)
+        logits, locations, variances, couplings = raw.split(self.sizes, dim=1)
         shape = self.noise.variance_shape(k, d) if self.noise.learned else (0, 1)
         return (
             logits,
-            means.unflatten(1, (k, d)),
+            locations.unflatten(1, (k, d)),
             variances.unflatten(1, shape),
             couplings.unflatten(1, (k, -1)) if self.noise.coupled and d > 1 else couplings,
         )
 
-    def variances(self, raw_variances: Tensor) -> Tensor:
-        """Return sigma^2, broadcastable against (E, K, D, B)."""
+    def components(self, locations: Tensor, raw_variances: Tensor) -> Components:
+        """Return means and variances, and what the chain rule needs of how they came about."""
         if not self.noise.learned:
-            return raw_variances.new_full((1, 1, 1, 1), self.fixed_variance)
-        return excess_variance(raw_variances) + self.reg_covar
+            variances = locations.new_full((1, 1, 1, 1), self.fixed_variance)
+            return Components(locations, variances, variances)
+        excess = excess_variance(raw_variances)
+        if self.link is None:
+            return Components(locations, excess + self.reg_covar, excess)
+        means, slope, bend = self.link.curve(locations)
+        excess = excess * slope.square()
+        return Components(means, excess + self.reg_covar, excess, slope, bend)
 
     def triangular(self, couplings: Tensor) -> Tensor | None:
         """Return T (E, K, D, D, B), or None where it is the identity."""
@@ -87,12 +104,12 @@ class MixtureLoss:
 
     def joint(self, raw: Tensor, y: Tensor) -> Tensor:
         """Return l (E, K, B), the log-density of ``y`` (E, D, B) together with each component."""
-        logits, means, raw_variances, couplings = self.split(raw)
-        variances, triangular = self.variances(raw_variances), self.triangular(couplings)
-        residuals = y.unsqueeze(1) - means
+        logits, locations, raw_variances, couplings = self.split(raw)
+        found, triangular = self.components(locations, raw_variances), self.triangular(couplings)
+        residuals = y.unsqueeze(1) - found.means
         if triangular is not None:
             residuals = (triangular * residuals.unsqueeze(2)).sum(3)
-        terms = residuals.square() / variances + variances.log()
+        terms = residuals.square() / found.variances + found.variances.log()
         return logits.log_softmax(1) - 0.5 * terms.sum(2) - self.n_targets * _HALF_LOG_2PI
 
     def nll(self, raw: Tensor, y: Tensor) -> Tensor:
@@ -113,12 +130,13 @@ class MixtureLoss:
         Tensor of shape (E, B)
             The negative log-likelihood of each row.
         """
-        logits, means, raw_variances, couplings = self.split(raw)
-        d_logits, d_means, d_variances, d_couplings = self.split(out)
+        logits, locations, raw_variances, couplings = self.split(raw)
+        d_logits, d_locations, d_variances, d_couplings = self.split(out)
         log_w, row_weights = logits.log_softmax(1), row_weights.unsqueeze(1)
-        variances, triangular = self.variances(raw_variances), self.triangular(couplings)
+        found, triangular = self.components(locations, raw_variances), self.triangular(couplings)
+        variances = found.variances
 
-        r = y.unsqueeze(1) - means
+        r = y.unsqueeze(1) - found.means
         e = r if triangular is None else (triangular * r.unsqueeze(2)).sum(3)
         z = e / variances
         ze = z * e
@@ -130,44 +148,75 @@ class MixtureLoss:
         torch.sub(log_w.exp_().mul_(row_weights), p, out=d_logits)
         p = p.unsqueeze(2)
         if self.noise.learned:
-            slope = (1.0 - ze).mul_(p).sum_to_size(raw_variances.shape)
+            slope = (p - ze.mul_(p)).sum_to_size(raw_variances.shape)
             # exp(a) / sigma^2 = 1 - reg_covar / sigma^2, written without the cancellation.
-            torch.mul(slope, excess_variance(raw_variances).div_(variances), out=d_variances)
+            torch.mul(slope, found.excess.div_(variances), out=d_variances)
             d_variances.mul_(0.5)
         pz = z.mul_(p)
         if triangular is None:
-            torch.neg(pz, out=d_means)
+            torch.neg(pz, out=d_locations)
         else:
-            torch.sum(triangular * pz.unsqueeze(3), 2, out=d_means).neg_()
+            torch.sum(triangular * pz.unsqueeze(3), 2, out=d_locations).neg_()
             size, device = self.n_targets, raw.device
             rows, columns = torch.tril_indices(size, size, -1, device=device)
             torch.mul(pz[:, :, rows], r[:, :, columns], out=d_couplings).neg_()
+        if found.slope is not None and found.bend is not None:
+            d_locations.mul_(found.slope).addcmul_(found.bend, d_variances, value=2.0)
         return nll
 
-    def tempered(self, raw: Tensor, variance_factor: float) -> Tensor:
-        """Return raw outputs whose variances above the floor are this many times as large."""
-        if not self.noise.learned or variance_factor == 1.0:
+    def like(self, tensor: Tensor) -> MixtureLoss:
+        """Return the same loss for raw outputs in the dtype and on the device of a tensor."""
+        return self if self.link is None else replace(self, link=self.link.like(tensor))
+
+    def tempered(self, raw: Tensor, factors: float | Tensor) -> Tensor:
+        """Return raw outputs whose variances above the floor are this many times as large.
+
+        Factors (E,) are the members' own.
+        """
+        if not self.noise.learned:
             return raw
         raw = raw.clone()
-        self.split(raw)[2].add_(math.log(variance_factor))
+        logarithms = torch.as_tensor(factors, dtype=torch.float64).log().to(raw)
+        self.split(raw)[2].add_(logarithms.view(-1, 1, 1, 1))
         return raw
 
     def means(self, raw: Tensor) -> Tensor:
         """Return the mean (E, D, B) of each member's mixtures."""
         logits, means, _, _ = self.split(raw)
+        if self.link is not None:
+            means, _, _ = self.link.curve(means)
         return (logits.softmax(1).unsqueeze(2) * means).sum(1)
 
     def parameters(self, raw: Tensor) -> MixtureParameters:
         """Return the mixtures that raw outputs (E, P, B) stand for."""
-        logits, means, raw_variances, couplings = self.split(raw)
-        variances = self.variances(raw_variances).expand(means.shape)
-        triangular = self.triangular(couplings)
+        logits, locations, raw_variances, couplings = self.split(raw)
+        found, triangular = self.components(locations, raw_variances), self.triangular(couplings)
+        means, variances = found.means, found.variances.expand(found.means.shape)
         return MixtureParameters(
             weights=logits.softmax(1).movedim(-1, 1),
             means=means.movedim(-1, 1),
             sds=variances.sqrt().movedim(-1, 1),
             factor=None if triangular is None else covariance_factor(triangular, variances),
         )
+
+
+class Components(NamedTuple):
+    """Means and variances of components, broadcastable to (E, K, D, B), and how they came about.
+
+    Attributes
+    ----------
+    means, variances : Tensor
+    excess : Tensor
+        The variances above their floor.
+    slope, bend : Tensor or None
+        m' and m'' / m' of the link, where there is one.
+    """
+
+    means: Tensor
+    variances: Tensor
+    excess: Tensor
+    slope: Tensor | None = None
+    bend: Tensor | None = None
 
 
 @dataclass(frozen=True)

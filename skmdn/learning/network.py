@@ -1,12 +1,12 @@
 """The batched network: numeric features -> raw mixture parameters, for all members at once.
 
-Each feature x enters as itself and as a few linear maps of cosines of it with learned frequencies,
+Each feature x enters as itself and as a few linear maps of waves with learned frequencies f,
 
-    v(x) = [x, cos(f x + phase) C + c],
+    v(x) = [x, C (cos(f x), sin(f x))],
 
 which lets a smooth network bend as sharply as the data ask (Gorishniy et al. 2022, "On embeddings
-for numerical features in tabular deep learning"; the form with cosines and phases is the one of
-Holzmueller et al. 2024, "Better by default"). Dense layers follow; the last one has no activation.
+for numerical features in tabular deep learning"). Dense layers follow; the last one has no
+activation.
 
 All parameters of all members lie in one flat vector, layer after layer and, within a layer, member
 after member: one optimiser call moves everything, and one batched product serves all members.
@@ -94,9 +94,9 @@ class Architecture:
     activation : str
         A key of ``ACTIVATIONS``.
     n_frequencies : int
-        Cosines of each feature.
+        Cosines of each feature, and as many sines.
     embedding_size : int
-        Linear maps of each feature's cosines.
+        Linear maps of each feature's waves.
     frequency_scale : float
         Typical size of the frequencies at the start, in radians per unit of the feature.
     """
@@ -106,7 +106,7 @@ class Architecture:
     n_outputs: int
     hidden_layer_sizes: tuple[int, ...]
     activation: str
-    n_frequencies: int = 16
+    n_frequencies: int = 8
     embedding_size: int = 4
     frequency_scale: float = 3.0
 
@@ -120,10 +120,8 @@ class Architecture:
         e, f = self.n_members, self.n_features
         m, c = self.n_frequencies, self.embedding_size
         shapes: dict[str, tuple[int, ...]] = {
-            "frequency": (e, f, 1, m),
-            "phase": (e, f, 1, m),
-            "embedding_weight": (e, f, m, c),
-            "embedding_bias": (e, f, 1, c),
+            "frequency": (e, f, m, 1),
+            "embedding_weight": (e, f, c, 2 * m),
         }
         for i, (fan_in, fan_out) in enumerate(pairwise(self.layer_sizes)):
             shapes[f"weight_{i}"] = (e, fan_in, fan_out)
@@ -153,9 +151,9 @@ def raw_outputs(architecture: Architecture, p: Mapping[str, Tensor], x: Tensor) 
     This is the plain form, for prediction and for autograd; `ClosedForm` trains.
     """
     x = x.expand(architecture.n_members, *x.shape[-2:])
-    waves = torch.cos(torch.addcmul(p["phase"], x.mT.unsqueeze(-1), p["frequency"]))
-    embedded = waves @ p["embedding_weight"] + p["embedding_bias"]
-    h = torch.cat([x, embedded.transpose(1, 2).flatten(2)], dim=2)
+    angle = x.mT.unsqueeze(2) * p["frequency"]
+    embedded = p["embedding_weight"] @ torch.cat([angle.cos(), angle.sin()], dim=2)
+    h = torch.cat([x, embedded.flatten(1, 2).mT], dim=2)
     for i in range(len(architecture.hidden_layer_sizes)):
         a = torch.baddbmm(p[f"bias_{i}"], h, p[f"weight_{i}"])
         h = ACTIVATIONS[architecture.activation].function(a)
@@ -196,9 +194,10 @@ class ClosedForm:
         G_{W_i} = h_i' G_{a_i},   G_{b_i} = 1' G_{a_i},   G_{h_i} = G_{a_i} W_i',
         G_{a_{i-1}} = G_{h_i} * s'(a_{i-1}),
 
-    and at the bottom, with u = f x + phase, the embedding cos(u) C + c of each feature gives
+    and at the bottom, with u = f x and w = (cos(u), sin(u)), the embedding v = C w of each feature
+    (columns are rows of data there) gives
 
-        G_C = cos(u)' G_v,   G_u = -sin(u) * (G_v C'),   G_phase = 1' G_u,   G_f = x' G_u.
+        G_C = G_v w',   G_w = C' G_v,   G_u = cos(u) * G_sin - sin(u) * G_cos,   G_f = G_u x.
 
     Parameters
     ----------
@@ -218,30 +217,34 @@ class ClosedForm:
         def empty(*shape: int) -> Tensor:
             return flat.new_empty(e, *shape)
 
-        self.angle = empty(f, n_rows, arch.n_frequencies)
-        self.wave, self.d_angle = torch.empty_like(self.angle), torch.empty_like(self.angle)
-        self.embedded = empty(f, n_rows, arch.embedding_size)
+        m = arch.n_frequencies
+        self.x, self.angle = empty(f, 1, n_rows), empty(f, m, n_rows)
+        self.wave, self.d_wave = empty(f, 2 * m, n_rows), empty(f, 2 * m, n_rows)
+        self.cos, self.sin = self.wave.split(m, dim=2)
+        self.d_cos, self.d_sin = self.d_wave.split(m, dim=2)
+        self.embedded = empty(f, arch.embedding_size, n_rows)
         self.h = [empty(n_rows, size) for size in arch.layer_sizes]
         self.d_h = [torch.empty_like(h) for h in self.h]
         self.a = [torch.empty_like(h) for h in self.h[1:]]
         self.raw = empty(arch.n_outputs, n_rows)
         self.d_raw = torch.empty_like(self.raw)
-        #: The two parts of the first layer's input, features outermost.
-        self.x, self.v = self._parts(self.h[0])
-        self.d_v = self._parts(self.d_h[0])[1]
+        #: The embedded part of the first layer's input, and its gradient.
+        self.v, self.d_v = self._embedded_part(self.h[0]), self._embedded_part(self.d_h[0])
 
-    def _parts(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Split embedded features (E, B, F (1 + c)) into (E, B, F) and (E, F, B, c)."""
+    def _embedded_part(self, h: Tensor) -> Tensor:
+        """View the part of embedded features (E, B, F (1 + c)) that is not x as (E, F, c, B)."""
         f = self.architecture.n_features
-        return h[..., :f], h[..., f:].unflatten(2, (f, -1)).transpose(1, 2)
+        return h[..., f:].unflatten(2, (f, -1)).permute(0, 2, 3, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return raw outputs (E, P, B) for features (E, B, F); valid until the next call."""
         p = self.p
-        self.x.copy_(x)
-        torch.addcmul(p["phase"], self.x.mT.unsqueeze(-1), p["frequency"], out=self.angle)
-        torch.cos(self.angle, out=self.wave)
-        _affine(p["embedding_bias"], self.wave, p["embedding_weight"], out=self.embedded)
+        self.h[0][..., : self.architecture.n_features] = x
+        self.x.copy_(x.mT.unsqueeze(2))
+        torch.mul(self.x, p["frequency"], out=self.angle)
+        torch.cos(self.angle, out=self.cos)
+        torch.sin(self.angle, out=self.sin)
+        _product(p["embedding_weight"], self.wave, out=self.embedded)
         self.v.copy_(self.embedded)
         for i, a in enumerate(self.a):
             torch.baddbmm(p[f"bias_{i}"], self.h[i], p[f"weight_{i}"], out=a)
@@ -263,22 +266,14 @@ class ClosedForm:
         self._embedding_backward()
 
     def _embedding_backward(self) -> None:
-        p, g = self.p, self.g
         d_v = self.embedded.copy_(self.d_v)
-        _product(self.wave.mT, d_v, out=g["embedding_weight"])
-        torch.sum(d_v, 2, keepdim=True, out=g["embedding_bias"])
-        _product(d_v, p["embedding_weight"].mT, out=self.d_angle)
-        self.d_angle.mul_(torch.sin(self.angle, out=self.angle)).neg_()
-        torch.sum(self.d_angle, 2, keepdim=True, out=g["phase"])
-        self.d_angle.mul_(self.x.mT.unsqueeze(-1))
-        torch.sum(self.d_angle, 2, keepdim=True, out=g["frequency"])
+        _product(d_v, self.wave.mT, out=self.g["embedding_weight"])
+        _product(self.p["embedding_weight"].mT, d_v, out=self.d_wave)
+        d_angle = torch.mul(self.cos, self.d_sin, out=self.angle)
+        d_angle.addcmul_(self.sin, self.d_cos, value=-1.0)
+        _product(d_angle, self.x.mT, out=self.g["frequency"])
 
 
 def _product(a: Tensor, b: Tensor, out: Tensor) -> None:
     """Matrix products over the two leading axes (E, F), as one batch."""
     torch.bmm(a.flatten(0, 1), b.flatten(0, 1), out=out.flatten(0, 1))
-
-
-def _affine(bias: Tensor, a: Tensor, b: Tensor, out: Tensor) -> None:
-    """Like `_product`, plus a bias."""
-    torch.baddbmm(bias.flatten(0, 1), a.flatten(0, 1), b.flatten(0, 1), out=out.flatten(0, 1))

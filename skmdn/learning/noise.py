@@ -46,6 +46,10 @@ class NoiseModel:
         """Whether the targets must share one unit for the model to mean what it says."""
         return not self.per_target
 
+    def all_free(self, n_components: int, n_targets: int) -> bool:
+        """Return whether every component and target has a variance of its own."""
+        return self.n_variances(n_components, n_targets) == n_components * n_targets
+
     def variance_shape(self, n_components: int, n_targets: int) -> tuple[int, int]:
         """Return the shape of the free variances, broadcastable against ``(K, D)``."""
         return (

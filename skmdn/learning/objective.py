@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TypeAlias
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,6 +12,32 @@ from torch import Tensor
 from .calibration import search_factor
 from .loss import MixtureLoss
 from .network import Architecture, ClosedForm, raw_outputs
+
+#: Features (E, B, F), targets (E, D, B) and weights (E, B) of rows of each member.
+Batch: TypeAlias = tuple[Tensor, Tensor, Tensor]
+#: Numbers that are gathered at once.
+_CACHED_NUMBERS = 2**18
+
+
+def equal_batch_size(n_rows: int, about: int | None = None) -> int:
+    """Return a size near ``about`` that cuts rows into batches as equal as can be.
+
+    None is the root of their number, 16 to 1024: few rows need the noise of small batches.
+    """
+    about = about or min(max(int(n_rows**0.5), 16), 1024)
+    return -(-n_rows // max(1, round(n_rows / about)))
+
+
+def equal_batches(n_rows: int, batch_size: int, generator: torch.Generator) -> Tensor:
+    """Return the positions of a shuffled pass, a batch a line; the last is filled from the first.
+
+    Returns
+    -------
+    Tensor of shape (n_batches, batch_size)
+    """
+    order = torch.randperm(n_rows, generator=generator)
+    n_batches = -(-n_rows // batch_size)
+    return torch.cat([order, order[: n_batches * batch_size - n_rows]]).view(n_batches, batch_size)
 
 
 def held_out_starts(n_rows: int, n_members: int) -> np.ndarray:
@@ -45,7 +74,7 @@ class MixtureObjective:
         n_held_out: int,
         batch_size: int,
     ):
-        self.architecture, self.loss, self.table = architecture, loss, table
+        self.architecture, self.loss, self.table = architecture, loss.like(flat), table
         self.flat, self.gradient = flat, torch.zeros_like(flat)
         self.n_rows, self.n_held_out = len(table), n_held_out
         self.n_train = self.n_rows - n_held_out
@@ -54,7 +83,7 @@ class MixtureObjective:
         self.n_shared = max(0, n_held_out - -(-self.n_rows // architecture.n_members))
         self.offsets = torch.from_numpy(starts).to(table.device).unsqueeze(1)
         self.network = ClosedForm(architecture, flat, self.gradient, batch_size)
-        self.batch_size = batch_size
+        self.batch_size, self.n_batches = batch_size, -(-self.n_train // batch_size)
         self.variance_factor = 1.0
         #: Multiplications of a step's forward pass, about.
         self.n_products = architecture.n_parameters * batch_size
@@ -63,22 +92,31 @@ class MixtureObjective:
         """Return the rows (E, B) of the members at positions (B,) of their training rows."""
         return (positions + (self.offsets + self.n_held_out)) % self.n_rows
 
-    def _gather(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return features (E, B, F), targets (E, D, B) and weights (E, B)."""
+    def _gather(self, rows: Tensor) -> Batch:
         f = self.architecture.n_features
         taken = self.table.index_select(0, rows.flatten()).unflatten(0, rows.shape)
         return taken[..., :f], taken[..., f:-1].mT.contiguous(), taken[..., -1].contiguous()
 
-    def step(self, positions: Tensor) -> Tensor:
-        """Set ``gradient`` for the rows at ``positions`` (B,); return their weighted losses."""
-        x, y, weights = self._gather(self.rows(positions))
-        # Divided by the number of rows, not by their weights: the batches then add up to the
-        # gradient of the whole, in which a row of weight two counts twice.
-        weights /= self.batch_size
+    def batches(self, generator: torch.Generator) -> Iterator[Batch]:
+        """Yield a shuffled pass over the training rows in equal batches."""
+        order = equal_batches(self.n_train, self.batch_size, generator).to(self.table.device)
+        # One look-up for many batches, as far as they stay in a cache.
+        numbers = self.batch_size * len(self.offsets) * self.table.shape[1]
+        for positions in order.split(max(1, _CACHED_NUMBERS // numbers)):
+            x, y, weights = self._gather(self.rows(positions.flatten()))
+            # Divided by the number of rows, not by their weights: the batches then add up to the
+            # gradient of the whole, in which a row of weight two counts twice.
+            weights /= self.batch_size
+            parts = (part.split(self.batch_size, axis) for part, axis in ((x, 1), (y, 2)))
+            yield from zip(*parts, weights.split(self.batch_size, 1), strict=True)
+
+    def step(self, batch: Batch) -> Tensor:
+        """Set ``gradient`` for a batch; return its mean loss over all members."""
+        x, y, weights = batch
         raw = self.network.forward(x)
         losses = self.loss.gradient(raw, y, weights, out=self.network.d_raw)
         self.network.backward()
-        return losses.mul_(weights)
+        return (losses * weights).sum() / len(losses)
 
     def held_out_rows(self, positions: Tensor) -> Tensor:
         """Return the rows (E, B) of the members at positions (B,) of the rows they hold out."""

@@ -12,7 +12,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -23,12 +23,13 @@ class Objective(Protocol):
 
     flat: Tensor
     gradient: Tensor
-    n_train: int
     n_held_out: int
-    batch_size: int
 
-    def step(self, positions: Tensor) -> Tensor:
-        """Set ``gradient`` for the training rows at ``positions``; return their losses."""
+    def batches(self, generator: torch.Generator) -> Iterator[Any]:
+        """Yield the batches of a shuffled pass over the training rows."""
+
+    def step(self, batch: Any) -> Tensor:
+        """Set ``gradient`` for a batch; return its mean loss."""
 
     def judge(self, flat: Tensor) -> tuple[float, float]:
         """Return the held-out score of ``flat``, larger is better, and its variance factor."""
@@ -89,7 +90,7 @@ class TrainingResult:
 #: Weight of the newest parameters in the average, after the first steps.
 _AVERAGING_RATE = 0.005
 #: Times the step is reduced, and by which factor.
-_REDUCTIONS, _REDUCTION = 3, 0.3
+_REDUCTIONS, _REDUCTION = 2, 0.2
 #: Steps over which the step size rises from zero.
 _WARM_UP = 20
 #: Fewest steps between two checks: on little data a pass is too short to show anything.
@@ -148,14 +149,6 @@ class AveragedAdamW:
         self.average.lerp_(self.flat, max(_AVERAGING_RATE, 1.0 / (self.count + 1.0)))
 
 
-def batches(n_rows: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield the positions of a shuffled pass in equal batches, the last filled from the first."""
-    order = torch.randperm(n_rows, generator=generator)
-    n_batches = -(-n_rows // batch_size)
-    order = torch.cat([order, order[: n_batches * batch_size - n_rows]])
-    yield from order.split(batch_size)
-
-
 def one_pass(
     objective: Objective,
     optimizer: AveragedAdamW,
@@ -164,8 +157,8 @@ def one_pass(
 ) -> tuple[float, int]:
     """Take one pass over the training rows; return its mean loss and its number of steps."""
     losses = []
-    for positions in batches(objective.n_train, objective.batch_size, generator):
-        losses.append(objective.step(positions.to(objective.flat.device)).sum(1).mean())
+    for batch in objective.batches(generator):
+        losses.append(objective.step(batch))
         optimizer.step(objective.gradient, learning_rate)
     return torch.stack(losses).mean().item(), len(losses)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
+from skmdn.learning.link import JohnsonLink
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import ACTIVATIONS, Architecture, ClosedForm, MixtureNetwork
 from skmdn.learning.noise import NOISE_MODELS
@@ -64,6 +66,22 @@ def test_network_gradient_is_autograds(activation, hidden, generator):
     closed_form.backward()
     expected = torch.cat([part.flatten() for part in expected])
     torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("n_targets", [1, 3])
+@pytest.mark.parametrize("noise_type", ["full", "diagonal"])
+def test_loss_gradient_with_a_link_is_autograds(noise_type, n_targets, generator):
+    skewed = draw(generator, 50, n_targets).exp().numpy()
+    link = JohnsonLink.fit(skewed, np.ones(50))
+    loss = MixtureLoss(4, n_targets, NOISE_MODELS[noise_type], 1e-2, link=link)
+    raw = draw(generator, 2, loss.n_outputs, 9).requires_grad_()
+    y, weights = draw(generator, 2, n_targets, 9), draw(generator, 2, 9).abs()
+    nll = loss.nll(raw, y)
+    (expected,) = torch.autograd.grad((weights * nll).sum(), raw)
+    actual = torch.full_like(raw, torch.nan)
+    found = loss.gradient(raw.detach(), y, weights, out=actual)
+    torch.testing.assert_close(found, nll.detach(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_gradient_is_finite_far_from_every_component():

@@ -127,7 +127,7 @@ def test_every_row_starts_near_the_mixture_of_the_slabs():
     raw = MixtureNetwork(ARCHITECTURE, flat)(table[:, :5]).detach()
     bias = starting_head_bias(LOSS, slab_means(y, table[:, 7], 3))
     away = raw - bias[None, :, None]
-    assert away.std() < 0.2
+    assert away.std() < 0.5
     assert away.std() > 0.01
 
 
@@ -152,4 +152,4 @@ def test_signals_keep_their_size(activation, sizes):
     flat = starting_parameters(architecture, torch.zeros(7), generator)
     rows = torch.randn(200, 20, generator=generator)
     outputs = MixtureNetwork(architecture, flat)(rows)
-    assert 0.01 < outputs.std() < 0.5
+    assert 0.05 < outputs.std() < 1.0

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from skmdn.learning import training
-from skmdn.learning.training import AveragedAdamW, TrainingOptions, batches, one_pass, train
+from skmdn.learning.objective import equal_batches
+from skmdn.learning.training import AveragedAdamW, TrainingOptions, one_pass, train
 
 STEPS_PER_CHECK, REDUCTIONS = training._STEPS_PER_CHECK, training._REDUCTIONS
 
@@ -27,15 +28,18 @@ class Bowl:
     def __init__(self, rows, goal=None, batch_size=4):
         self.rows, self.goal = rows, goal
         self.flat, self.gradient = torch.zeros(2), torch.zeros(2)
-        self.n_train, self.batch_size = len(rows), batch_size
+        self.batch_size = batch_size
         self.n_held_out = 0 if goal is None else 1
         self.seen, self.judged = [], []
+
+    def batches(self, generator):
+        return iter(equal_batches(len(self.rows), self.batch_size, generator))
 
     def step(self, positions):
         self.seen.append(positions)
         residual = self.flat - self.rows[positions]
         self.gradient.copy_(residual.mean(0))
-        return (0.5 * residual.square().sum(1) / len(positions))[None]
+        return 0.5 * residual.square().sum(1).mean()
 
     def judge(self, flat):
         score = -float((flat - self.goal).norm())
@@ -114,20 +118,19 @@ def test_a_restart_forgets_all_but_the_average():
 
 @pytest.mark.parametrize(("n_rows", "size"), [(12, 4), (13, 4), (5, 5), (7, 1), (100, 33), (9, 8)])
 def test_batches_are_equal_and_cover_all_rows(n_rows, size):
-    parts = list(batches(n_rows, size, generator()))
-    assert {len(part) for part in parts} == {size}
-    assert len(parts) == math.ceil(n_rows / size)
-    order = torch.cat(parts)
+    batches = equal_batches(n_rows, size, generator())
+    assert batches.shape == (math.ceil(n_rows / size), size)
+    order = batches.flatten()
     assert sorted(order[:n_rows].tolist()) == list(range(n_rows))
     assert torch.equal(order[n_rows:], order[: len(order) - n_rows])
 
 
 def test_every_pass_is_shuffled_anew_by_the_generator_alone():
     chance = generator(3)
-    first, second = (torch.cat(list(batches(50, 10, chance))) for _ in range(2))
+    first, second = (equal_batches(50, 10, chance) for _ in range(2))
     assert not torch.equal(first, second)
     torch.manual_seed(123)
-    assert torch.equal(first, torch.cat(list(batches(50, 10, generator(3)))))
+    assert torch.equal(first, equal_batches(50, 10, generator(3)))
 
 
 def test_the_loss_of_a_pass_is_the_mean_over_rows():

@@ -1,0 +1,88 @@
+"""Variance factors of members and of their mixture, where the right ones are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from skmdn.learning.calibration import pooled_factors, search_factor
+
+VARIANCE = 0.01  # what every member believes
+
+
+class Normals:
+    """Members that err by a common part and one of their own, and believe in ``VARIANCE``.
+
+    Member e holds out the rows from ``e * n / M`` on, a quarter of them also held out by e - 1.
+    """
+
+    def __init__(self, common, own, n_rows=4000, n_members=12, tail=None, seed=0):
+        rng = np.random.default_rng(seed)
+        errors = common * rng.normal(size=n_rows)
+        if tail is not None:
+            errors *= np.where(rng.random(n_rows) < tail[0], tail[1], 1.0)
+        self.errors = errors + own * rng.normal(size=(n_members, n_rows))
+        self.offsets = torch.arange(n_members)[:, None] * n_rows // n_members
+        self.n_rows, self.n_shared = n_rows, n_rows // n_members // 4
+        self.n_held_out = n_rows // n_members + self.n_shared
+
+    def held_out_rows(self, positions):
+        return (positions + self.offsets) % self.n_rows
+
+    def _errors(self, rows):
+        return np.take_along_axis(self.errors, rows.numpy(), axis=1)
+
+    def log_densities(self, flat, rows, factors):
+        found = [stats.norm(0, np.sqrt(f * VARIANCE)).logpdf(self._errors(rows)) for f in factors]
+        return torch.from_numpy(np.stack(found)), torch.ones(rows.shape)
+
+    def residuals(self, flat, rows):
+        return torch.from_numpy(self._errors(rows)[:, None]), torch.ones(rows.shape)
+
+    def score(self, factors):
+        """Mean log-density, by all members mixed, of rows that none of them saw."""
+        sds = np.sqrt(np.asarray(factors) * VARIANCE)[:, None]
+        each = stats.norm(0, sds).logpdf(self.errors)
+        return (np.logaddexp.reduce(each, axis=0) - np.log(len(each))).mean()
+
+
+def searched(objective):
+    factor = 1.0
+    for _ in range(60):
+        score, factor = search_factor(objective, torch.zeros(1), factor)
+    return score, factor
+
+
+@pytest.mark.parametrize("sd", [0.05, 0.1, 0.4])
+def test_the_search_finds_the_factor_of_the_members(sd):
+    score, factor = searched(Normals(common=sd, own=0.0))
+    assert factor == pytest.approx(sd**2 / VARIANCE, rel=0.15)
+    assert score == pytest.approx(-stats.norm(0, sd).entropy(), abs=0.05)
+
+
+@pytest.mark.parametrize(("common", "own"), [(0.2, 0.0), (0.2, 0.1), (0.15, 0.15)])
+def test_the_pooled_factor_is_nearly_the_best_one(common, own):
+    members = Normals(common, own)
+    found = pooled_factors(members, torch.zeros(1), searched(members)[1])
+    assert len(set(found.tolist())) == 1  # errors are normal: no tails
+    best = max(members.score(np.full(12, f)) for f in np.geomspace(0.3, 10.0, 60))
+    assert members.score(found.numpy()) > best - 0.02
+
+
+def test_heavy_tails_are_spoken_for_by_some_members():
+    members = Normals(common=0.1, own=0.02, tail=(0.08, 6.0))
+    found = pooled_factors(members, torch.zeros(1), searched(members)[1]).numpy()
+    wide = found > found.min() * 2.0
+    assert wide.sum() == 2
+    best = max(members.score(np.full(12, f)) for f in np.geomspace(0.1, 30.0, 60))
+    assert members.score(found) > best + 0.1
+
+
+def test_few_members_have_no_tails_and_few_pairs_no_certainty():
+    few = Normals(common=0.1, own=0.02, tail=(0.08, 6.0), n_members=4)
+    assert len(set(pooled_factors(few, torch.zeros(1), 1.0).tolist())) == 1
+    alone = Normals(common=0.1, own=0.02, n_members=4)
+    alone.n_shared = 0
+    assert pooled_factors(alone, torch.zeros(1), 1.7).tolist() == [1.7] * 4

@@ -1,0 +1,115 @@
+"""The curve from what the network says to the targets, against scipy's Johnson distribution."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from skmdn.learning.link import JohnsonLink
+
+
+def link(*parameters):
+    return JohnsonLink(*torch.tensor(parameters, dtype=torch.float64).view(4, 1, 1))
+
+
+def fitted(y, weights=None):
+    y = np.asarray(y, dtype=float).reshape(len(y), -1)
+    return JohnsonLink.fit(y, np.ones(len(y)) if weights is None else weights)
+
+
+def column(values):
+    return torch.as_tensor(np.asarray(values, dtype=float))[None, :]
+
+
+def slopes(found, y):
+    return found.curve(found.inverse(column(y)))[1][0].numpy()
+
+
+PARAMETERS = st.tuples(
+    st.floats(-3, 3), st.floats(0.05, 5.0), st.floats(-3, 3), st.floats(0.5, 8.0)
+)
+
+
+@given(PARAMETERS, st.lists(st.floats(-3, 3), min_size=1, max_size=5))
+def test_normal_scores_become_johnsons_distribution(parameters, u):
+    xi, lambda_, gamma, delta = parameters
+    means = link(*parameters).curve(column(u))[0][0].numpy()
+    theirs = stats.johnsonsu(gamma, delta, loc=xi, scale=lambda_).ppf(stats.norm.cdf(u))
+    np.testing.assert_allclose(means, theirs, rtol=1e-6, atol=1e-6 * lambda_)
+
+
+@given(PARAMETERS, st.lists(st.floats(-5, 5), min_size=1, max_size=5))
+def test_slope_and_bend_are_derivatives_and_the_inverse_undoes_it(parameters, values):
+    curve, u = link(*parameters), column(values).requires_grad_()
+    means, slope, bend = curve.curve(u)
+    (first,) = torch.autograd.grad(means.sum(), u, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), u)
+    torch.testing.assert_close(slope, first, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(bend * slope, second, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(curve.inverse(means.detach()), u.detach(), rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_skewed_targets_become_normal(sign):
+    y = sign * np.exp(1.2 * np.random.default_rng(0).normal(size=2000))
+    u = fitted(y).inverse(column(y))[0].numpy()
+    assert abs(stats.skew(y)) > 3.0
+    assert abs(stats.skew(u)) < 0.3
+    assert u.mean() == pytest.approx(0.0, abs=0.1)
+    assert u.std() == pytest.approx(1.0, abs=0.1)
+
+
+def test_heavy_tails_become_light():
+    y = stats.t(2).rvs(size=2000, random_state=0)
+    assert stats.kurtosis(fitted(y).inverse(column(y))[0].numpy()) < 1.0 < stats.kurtosis(y)
+
+
+def test_the_curve_of_normal_targets_is_nearly_straight():
+    y = np.random.default_rng(0).normal(size=2000)
+    found = slopes(fitted(y), np.linspace(-2, 2, 9))
+    assert found.max() / found.min() < 1.3
+
+
+NOT_ONE_NORMAL = {
+    "two peaks": lambda rng: rng.choice([-1.0, 1.0], 500) + 0.03 * rng.normal(size=500),
+    "two values": lambda rng: (rng.random(500) < 0.1).astype(float),
+    "mostly zero": lambda rng: rng.exponential(size=500) * (rng.random(500) < 0.2),
+    "constant": lambda rng: np.zeros(500),
+}
+
+
+@pytest.mark.parametrize("draw", NOT_ONE_NORMAL.values(), ids=NOT_ONE_NORMAL)
+def test_targets_that_no_curve_makes_normal_get_a_straight_one(draw):
+    y = draw(np.random.default_rng(0))
+    found = slopes(fitted(y), np.linspace(-1, 1, 9))
+    assert found.max() / found.min() < 1.01
+    assert found.min() == pytest.approx(1.0, abs=0.01)
+
+
+def test_each_target_has_its_own_curve():
+    rng = np.random.default_rng(0)
+    columns = np.exp(rng.normal(size=300)), rng.normal(size=300)
+    both, apart = fitted(np.column_stack(columns)), [fitted(column) for column in columns]
+    for name in vars(both):
+        expected = torch.cat([getattr(one, name) for one in apart])
+        torch.testing.assert_close(getattr(both, name), expected, rtol=0, atol=0)
+
+
+def test_weights_are_repetitions_as_far_as_quantiles_tell():
+    rng = np.random.default_rng(0)
+    y, weights = np.exp(rng.normal(size=400)), rng.integers(1, 4, size=400)
+    left, right = fitted(y, weights.astype(float)), fitted(np.repeat(y, weights))
+    at = np.quantile(y, [0.1, 0.5, 0.9])
+    np.testing.assert_allclose(slopes(left, at), slopes(right, at), rtol=0.02)
+
+
+def test_nothing_overflows_in_single_precision():
+    y = stats.cauchy.rvs(size=500, random_state=0)
+    found = fitted((y - y.mean()) / y.std()).like(torch.zeros(1))
+    for part in found.curve(torch.tensor([[-1e30, -50.0, 0.0, 50.0, 1e30]])):
+        assert part.dtype == torch.float32
+        assert part.isfinite().all()

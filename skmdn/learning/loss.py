@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -36,6 +36,10 @@ from .link import JohnsonLink
 from .noise import NoiseModel, covariance_factor, excess_variance, unit_triangular
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
+
+
+#: Logits, locations, raw variances and couplings, as views of raw outputs.
+Parts: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class MixtureLoss:
         """How many numbers the network must give for one row."""
         return sum(self.sizes)
 
-    def split(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def split(self, raw: Tensor) -> Parts:
         """View raw outputs (E, P, B) as logits, locations, raw variances and couplings."""
         k, d = self.n_components, self.n_targets
         logits, locations, variances, couplings = raw.split(self.sizes, dim=1)
@@ -116,12 +120,13 @@ class MixtureLoss:
         """Return the negative log-likelihood (E, B), in nats; autograd goes through it."""
         return -self.joint(raw, y).logsumexp(1)
 
-    def gradient(self, raw: Tensor, y: Tensor, row_weights: Tensor, out: Tensor) -> Tensor:
+    def gradient(self, raw: Parts, y: Tensor, row_weights: Tensor, out: Parts) -> Tensor:
         """Write the gradient of ``sum(row_weights * nll)`` with respect to ``raw`` into ``out``.
 
         Parameters
         ----------
-        raw, out : Tensor of shape (E, P, B)
+        raw, out : tuple of Tensor
+            As `split` views them.
         y : Tensor of shape (E, D, B)
         row_weights : Tensor of shape (E, B)
 
@@ -130,8 +135,8 @@ class MixtureLoss:
         Tensor of shape (E, B)
             The negative log-likelihood of each row.
         """
-        logits, locations, raw_variances, couplings = self.split(raw)
-        d_logits, d_locations, d_variances, d_couplings = self.split(out)
+        logits, locations, raw_variances, couplings = raw
+        d_logits, d_locations, d_variances, d_couplings = out
         log_w, row_weights = logits.log_softmax(1), row_weights.unsqueeze(1)
         found, triangular = self.components(locations, raw_variances), self.triangular(couplings)
         variances = found.variances
@@ -157,7 +162,7 @@ class MixtureLoss:
             torch.neg(pz, out=d_locations)
         else:
             torch.sum(triangular * pz.unsqueeze(3), 2, out=d_locations).neg_()
-            size, device = self.n_targets, raw.device
+            size, device = self.n_targets, y.device
             rows, columns = torch.tril_indices(size, size, -1, device=device)
             torch.mul(pz[:, :, rows], r[:, :, columns], out=d_couplings).neg_()
         if found.slope is not None and found.bend is not None:

@@ -220,60 +220,74 @@ class ClosedForm:
         m = arch.n_frequencies
         self.x, self.angle = empty(f, 1, n_rows), empty(f, m, n_rows)
         self.wave, self.d_wave = empty(f, 2 * m, n_rows), empty(f, 2 * m, n_rows)
-        self.cos, self.sin = self.wave.split(m, dim=2)
-        self.d_cos, self.d_sin = self.d_wave.split(m, dim=2)
         self.embedded = empty(f, arch.embedding_size, n_rows)
         self.h = [empty(n_rows, size) for size in arch.layer_sizes]
         self.d_h = [torch.empty_like(h) for h in self.h]
         self.a = [torch.empty_like(h) for h in self.h[1:]]
         self.raw = empty(arch.n_outputs, n_rows)
         self.d_raw = torch.empty_like(self.raw)
-        #: The embedded part of the first layer's input, and its gradient.
-        self.v, self.d_v = self._embedded_part(self.h[0]), self._embedded_part(self.d_h[0])
+        self._make_views()
 
-    def _embedded_part(self, h: Tensor) -> Tensor:
-        """View the part of embedded features (E, B, F (1 + c)) that is not x as (E, F, c, B)."""
-        f = self.architecture.n_features
-        return h[..., f:].unflatten(2, (f, -1)).permute(0, 2, 3, 1)
+    def _make_views(self) -> None:
+        """Make the views that every step needs, once: each takes as long as a small product."""
+        p, g, f = self.p, self.g, self.architecture.n_features
+        self.plain_x = self.h[0][..., :f], self.x.squeeze(2)
+        self.v, self.d_v = (
+            h[..., f:].unflatten(2, (f, -1)).permute(0, 2, 3, 1) for h in (self.h[0], self.d_h[0])
+        )  # (E, F, c, B)
+        self.cos, self.sin = self.wave.chunk(2, dim=2)
+        self.d_cos, self.d_sin = self.d_wave.chunk(2, dim=2)
+        c, g_c = p["embedding_weight"].flatten(0, 1), g["embedding_weight"].flatten(0, 1)
+        x, wave, angle, embedded, d_wave = (
+            part.flatten(0, 1)
+            for part in (self.x, self.wave, self.angle, self.embedded, self.d_wave)
+        )
+        #: Products (left, right, out) over members and features as one batch.
+        self.embed = c, wave, embedded
+        self.embed_back = (embedded, wave.mT, g_c), (c.mT, embedded, d_wave)
+        self.to_frequency = angle, x.mT, g["frequency"].flatten(0, 1)
+        numbers = range(len(self.a))
+        self.weights = [(p[f"bias_{i}"], p[f"weight_{i}"]) for i in numbers]
+        self.back = [
+            (self.h[i].mT, g[f"weight_{i}"], g[f"bias_{i}"], p[f"weight_{i}"].mT) for i in numbers
+        ]
+        self.head = p["head_bias"], p["head_weight"], self.h[-1].mT
 
     def forward(self, x: Tensor) -> Tensor:
         """Return raw outputs (E, P, B) for features (E, B, F); valid until the next call."""
-        p = self.p
-        self.h[0][..., : self.architecture.n_features] = x
-        self.x.copy_(x.mT.unsqueeze(2))
-        torch.mul(self.x, p["frequency"], out=self.angle)
+        self.plain_x[0].copy_(x)
+        self.plain_x[1].copy_(x.mT)
+        torch.mul(self.x, self.p["frequency"], out=self.angle)
         torch.cos(self.angle, out=self.cos)
         torch.sin(self.angle, out=self.sin)
-        _product(p["embedding_weight"], self.wave, out=self.embedded)
+        c, wave, embedded = self.embed
+        torch.bmm(c, wave, out=embedded)
         self.v.copy_(self.embedded)
-        for i, a in enumerate(self.a):
-            torch.baddbmm(p[f"bias_{i}"], self.h[i], p[f"weight_{i}"], out=a)
-            self.activation.write(a, self.h[i + 1])
-        return torch.baddbmm(p["head_bias"], p["head_weight"], self.h[-1].mT, out=self.raw)
+        for i, (bias, weight) in enumerate(self.weights):
+            torch.baddbmm(bias, self.h[i], weight, out=self.a[i])
+            self.activation.write(self.a[i], self.h[i + 1])
+        return torch.baddbmm(*self.head, out=self.raw)
 
     def backward(self) -> None:
         """Turn ``d_raw``, the gradient at the raw outputs, into the parameters' gradient."""
-        p, g, d_raw = self.p, self.g, self.d_raw
+        g, d_raw = self.g, self.d_raw
         torch.bmm(d_raw, self.h[-1], out=g["head_weight"])
         torch.sum(d_raw, 2, keepdim=True, out=g["head_bias"])
-        torch.bmm(d_raw.mT, p["head_weight"], out=self.d_h[-1])
+        torch.bmm(d_raw.mT, self.p["head_weight"], out=self.d_h[-1])
         for i in reversed(range(len(self.a))):
+            h, g_weight, g_bias, weight = self.back[i]
             d_a = self.d_h[i + 1]
             self.activation.chain(d_a, self.a[i], self.h[i + 1])
-            torch.bmm(self.h[i].mT, d_a, out=g[f"weight_{i}"])
-            torch.sum(d_a, 1, keepdim=True, out=g[f"bias_{i}"])
-            torch.bmm(d_a, p[f"weight_{i}"].mT, out=self.d_h[i])
+            torch.bmm(h, d_a, out=g_weight)
+            torch.sum(d_a, 1, keepdim=True, out=g_bias)
+            torch.bmm(d_a, weight, out=self.d_h[i])
         self._embedding_backward()
 
     def _embedding_backward(self) -> None:
-        d_v = self.embedded.copy_(self.d_v)
-        _product(d_v, self.wave.mT, out=self.g["embedding_weight"])
-        _product(self.p["embedding_weight"].mT, d_v, out=self.d_wave)
+        self.embedded.copy_(self.d_v)
+        for left, right, out in self.embed_back:
+            torch.bmm(left, right, out=out)
         d_angle = torch.mul(self.cos, self.d_sin, out=self.angle)
         d_angle.addcmul_(self.sin, self.d_cos, value=-1.0)
-        _product(d_angle, self.x.mT, out=self.g["frequency"])
-
-
-def _product(a: Tensor, b: Tensor, out: Tensor) -> None:
-    """Matrix products over the two leading axes (E, F), as one batch."""
-    torch.bmm(a.flatten(0, 1), b.flatten(0, 1), out=out.flatten(0, 1))
+        left, right, out = self.to_frequency
+        torch.bmm(left, right, out=out)

@@ -83,6 +83,7 @@ class MixtureObjective:
         self.n_shared = max(0, n_held_out - -(-self.n_rows // architecture.n_members))
         self.offsets = torch.from_numpy(starts).to(table.device).unsqueeze(1)
         self.network = ClosedForm(architecture, flat, self.gradient, batch_size)
+        self.raw, self.d_raw = map(self.loss.split, (self.network.raw, self.network.d_raw))
         self.batch_size, self.n_batches = batch_size, -(-self.n_train // batch_size)
         self.variance_factor = 1.0
         #: Multiplications of a step's forward pass, about.
@@ -113,8 +114,8 @@ class MixtureObjective:
     def step(self, batch: Batch) -> Tensor:
         """Set ``gradient`` for a batch; return its mean loss over all members."""
         x, y, weights = batch
-        raw = self.network.forward(x)
-        losses = self.loss.gradient(raw, y, weights, out=self.network.d_raw)
+        self.network.forward(x)
+        losses = self.loss.gradient(self.raw, y, weights, out=self.d_raw)
         self.network.backward()
         return (losses * weights).sum() / len(losses)
 

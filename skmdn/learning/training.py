@@ -129,7 +129,8 @@ class AveragedAdamW:
     def step(self, gradient: Tensor, learning_rate: float) -> None:
         """Take one step."""
         self.count += 1
-        not_finite = gradient.sum().isfinite().logical_not_().to(self.n_steps.dtype)
+        total = gradient.sum()
+        not_finite = (total - total).nan_to_num_(nan=1.0)  # inf - inf is NaN
         torch._fused_adamw_(
             [self.flat],
             [gradient],

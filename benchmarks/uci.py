@@ -50,7 +50,8 @@ class Variant:
     patches: dict = field(default_factory=dict)
 
     def contender(self) -> Contender:
-        told = ", ".join(f"{k}={v}" for k, v in (self.parameters | self.patches).items())
+        settings = (self.parameters | self.patches).items()
+        told = ", ".join(f"{name}={getattr(v, '__name__', v)}" for name, v in settings)
         return Contender(self._fit, f"{told or 'defaults'}; code {common.code_digest()}")
 
     def _fit(self, X, y, seed):
@@ -63,13 +64,22 @@ class Variant:
 
 OWN = {"skmdn": Variant(), "skmdn-single": Variant({"n_estimators": 1})}
 
+
+def members_own_factor(objective, flat, factor):
+    return factor
+
+
+def no_curve(y, weights):
+    return None
+
+
 _ARCHITECTURE = "skmdn._regressor.Architecture"
 _TRAINING = "skmdn.learning.training"
 # Each ingredient off, or its strength halved and doubled, one at a time.
 ABLATIONS = {
     "members 1": Variant({"n_estimators": 1}),
-    "members 5": Variant({"n_estimators": 5}),
-    "members 20": Variant({"n_estimators": 20}),
+    "members 6": Variant({"n_estimators": 6}),
+    "members 24": Variant({"n_estimators": 24}),
     "components 1": Variant({"n_components": 1}),
     "components 3": Variant({"n_components": 3}),
     "components 10": Variant({"n_components": 10}),
@@ -89,9 +99,11 @@ ABLATIONS = {
     "no mending of variances": Variant(
         patches={
             "skmdn.learning.calibration._STEPS": (1.0,),
-            "skmdn._regressor.pooled_factors": lambda objective, flat, factor: factor,
+            "skmdn._regressor.pooled_factors": members_own_factor,
         }
     ),
+    "no tails": Variant(patches={"skmdn.learning.calibration._TAIL_STEPS": (0,)}),
+    "no curve of targets": Variant(patches={"skmdn._regressor.JohnsonLink.fit": no_curve}),
     "frequencies near 0": Variant(
         patches={_ARCHITECTURE: partial(Architecture, frequency_scale=0.01)}
     ),

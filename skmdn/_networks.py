@@ -6,7 +6,6 @@ import copy
 
 import numpy as np
 import torch
-from sklearn.utils import gen_batches
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from skmdn._conformal import PredictionSets
@@ -126,15 +125,18 @@ class NetworkMixtures(PredictionSets):
             network = copy.deepcopy(network).to(device, dtype)
         arch = network.architecture
         width = arch.n_members * (arch.n_frequencies * arch.n_features + sum(arch.layer_sizes))
-        for block in gen_batches(X.shape[0], max(64, _CACHED_NUMBERS // width)):
-            inputs = self._inputs(X[block]).to(device, dtype)
+        # Not gen_batches, whose checks of its arguments take as long as a row.
+        size = max(64, _CACHED_NUMBERS // width)
+        for start in range(0, X.shape[0], size):
+            inputs = self._inputs(X[start : start + size]).to(device, dtype)
             with threads_for(arch.n_parameters * len(inputs)):
                 raw = network(inputs)
             yield raw.cpu()
 
     def _raw(self, X):
         """Return raw outputs (E, P, n) for checked rows."""
-        return torch.cat(list(self._raw_blocks(X)), dim=2)
+        parts = list(self._raw_blocks(X))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
     def _means(self, X):
         """Return the conditional means of checked rows, without the rest of the mixture."""
@@ -175,6 +177,8 @@ class NetworkMixtures(PredictionSets):
 
 def torch_device(name):
     """Return the name of a device that torch has; "auto" takes the best."""
+    if name == "cpu":
+        return name
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -28,6 +28,8 @@ _USUAL_SHARE, _LEAST_SHARE, _PAIRS_TO_TRUST = math.exp(-1.0), 0.15, 500
 _STEP, _FIRST, _LAST = math.log(1.1), -24, 8
 #: One member in so many may speak for the tails: by how many steps its variances are larger.
 _TAIL_MEMBERS, _TAIL_STEPS = 6, (0, 12, 24, 36)
+#: Fewest pairs that can tell of tails.
+_PAIRS_FOR_TAILS = 30
 
 
 def search_factor(objective: MixtureObjective, flat: Tensor, factor: float) -> tuple[float, float]:
@@ -96,15 +98,18 @@ def pooled_factors(objective: MixtureObjective, flat: Tensor, factor: float) -> 
     if n_pairs == 0:
         return factors  # nothing says that less would do
     density, weights = _pair_densities(objective, flat, n_pairs, factor)
-    tails = _TAIL_STEPS if n_members >= _TAIL_MEMBERS else _TAIL_STEPS[:1]
+    n_effective = float(weights.sum().square() / weights.square().sum())  # Kish 1965
+    enough = n_members >= _TAIL_MEMBERS and n_effective >= _PAIRS_FOR_TAILS
+    tails = _TAIL_STEPS if enough else _TAIL_STEPS[:1]
     found = [_best_factors(density, weights, steps) for steps in tails]
     gains = [_carried(scores - found[0][1], n_members) for _, scores in found]
     chosen = max(range(len(tails)), key=lambda i: _surely(gains[i], weights))
     (alone, paired), (_, paired_body) = found[0][0], found[chosen][0]
-    share = float(_carried(torch.tensor([1.0, math.exp(_STEP * (paired - alone))]), n_members))
+    both = torch.tensor([1.0, math.exp(_STEP * (paired - alone))], dtype=torch.float64)
+    share = float(_carried(both, n_members))
     share = min(max(share, _LEAST_SHARE), 1.0)
     # Few pairs tell little: the share is drawn, in the logarithm, to what is likely without them.
-    trust = len(weights) / (len(weights) + _PAIRS_TO_TRUST)
+    trust = n_effective / (n_effective + _PAIRS_TO_TRUST)
     factors *= share**trust * _likely_share(objective, flat) ** (1.0 - trust)
     factors *= math.exp(_STEP * (paired_body - paired))
     factors[_TAIL_MEMBERS - 1 :: _TAIL_MEMBERS] *= math.exp(_STEP * tails[chosen])

@@ -26,8 +26,13 @@ from torch import Tensor
 _LEVELS = (np.arange(200) + 0.5) / 200
 #: Weight of the penalty on slopes that differ: a curve must be worth its bends.
 _BENDING = 0.05
-#: Bounds on xi, log lambda, gamma and log delta; the largest delta is all but a straight line.
-_BOUNDS = ((-5.0, 5.0), (-5.0, 3.0), (-5.0, 5.0), (-0.7, 2.3))
+#: Bounds on xi, log lambda, gamma and log delta, in units of the spread; the largest delta is all
+#: but a straight line.
+_BOUNDS = ((-10.0, 10.0), (-12.0, 3.0), (-10.0, 10.0), (-1.6, 2.3))
+#: Where the fit starts: a straight curve, one that is steep at the upper end, one at the lower.
+_STARTS = ((0.0, 2.0, 0.0, 2.0), (-1.0, -2.0, -1.0, 0.0), (1.0, -2.0, 1.0, 0.0))
+#: Spreads from the middle beyond which a target, wherever it is, counts as one that is there.
+_OUTLYING = 100.0
 #: Typical distance from normal scores beyond which a curve is not used: of several peaks or of few
 #: values it does not make one normal distribution.
 _MOST_MISFIT = 0.3
@@ -62,7 +67,10 @@ class JohnsonLink:
         return JohnsonLink(*(part.to(tensor) for part in vars(self).values()))
 
     def curve(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return m, m' and m'' / m' at u (..., D, B)."""
+        """Return m, m' and m'' / m' at u (..., D, B); far out they are those of the nearest end.
+
+        Gradients made of them go on pulling what is beyond the end back.
+        """
         t = ((u - self.gamma) / self.delta).clamp_(-_FARTHEST, _FARTHEST)
         sinh, cosh = t.sinh(), t.cosh()
         slope = self.lambda_ / self.delta * cosh
@@ -80,29 +88,47 @@ def _quantiles(y: np.ndarray, weights: np.ndarray) -> np.ndarray:
         order = np.argsort(column, kind="stable")
         ranks = np.cumsum(weights[order]) - 0.5 * weights[order]
         quantiles.append(np.interp(_LEVELS, ranks / weights.sum(), column[order]))
-    # Rounded, so that a change of units, which changes last digits, does not change the curve.
-    return np.stack(quantiles, axis=1).round(6)
+    return np.stack(quantiles, axis=1)
 
 
 def _johnson(y: np.ndarray) -> Sequence[float]:
     """Return xi, lambda, gamma and delta of the most likely curve to quantiles (q,)."""
-
-    def normal_scores(xi, log_lambda, gamma, log_delta):
-        z = (y - xi) * np.exp(-log_lambda)
-        log_slope = log_delta - log_lambda - 0.5 * np.log1p(z * z)  # of u by y
-        return gamma + np.exp(log_delta) * np.arcsinh(z), log_slope
-
-    def loss(parameters):
-        u, log_slope = normal_scores(*parameters)
-        return np.mean(0.5 * u * u - log_slope) + _BENDING * np.var(log_slope)
-
-    # From a straight curve, and from one that is steep at the upper end, at the lower one.
-    low, middle, high = np.quantile(y, (0.0, 0.5, 1.0))
-    starts = ((middle, 2.0, 0.0, 2.0), (low, -2.0, -1.0, 0.0), (high, -2.0, 1.0, 0.0))
-    fits = [minimize(loss, start, method="L-BFGS-B", bounds=_BOUNDS) for start in starts]
-    best = min(fits, key=lambda fit: fit.fun).x
-    misfit = normal_scores(*best)[0] - ndtri(_LEVELS)
-    if np.mean(misfit**2) > _MOST_MISFIT**2:
+    low, middle, high = np.quantile(y, (0.1, 0.5, 0.9))
+    # In standard deviations, if y is normal; those of heavy tails say nothing about the rest.
+    spread = (high - low) / (ndtri(0.9) - ndtri(0.1))
+    if spread == 0.0:
         return _STRAIGHT
-    xi, log_lambda, gamma, log_delta = best
-    return xi, np.exp(log_lambda), gamma, np.exp(log_delta)
+    # Rounded, so that a change of units, which changes last digits, does not change the curve.
+    z = ((y - middle) / spread).round(6).clip(-_OUTLYING, _OUTLYING)
+    fits = [
+        minimize(_misfit, start, (z,), method="L-BFGS-B", jac=True, bounds=_BOUNDS)
+        for start in _STARTS
+    ]
+    xi, log_lambda, gamma, log_delta = best = min(fits, key=lambda fit: fit.fun).x
+    if np.mean((_normal_scores(best, z)[0] - ndtri(_LEVELS)) ** 2) > _MOST_MISFIT**2:
+        return _STRAIGHT
+    return middle + spread * xi, spread * np.exp(log_lambda), gamma, np.exp(log_delta)
+
+
+def _normal_scores(parameters: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return u at y, the logarithm of its slope, and z = (y - xi) / lambda."""
+    xi, log_lambda, gamma, log_delta = parameters
+    z = (y - xi) * np.exp(-log_lambda)
+    log_slope = log_delta - log_lambda - 0.5 * np.log1p(z * z)
+    return gamma + np.exp(log_delta) * np.arcsinh(z), log_slope, z
+
+
+def _misfit(parameters: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the penalised negative log-likelihood of normal u, and its gradient.
+
+    With s = log u', the loss is mean(u^2 / 2 - s) + bending var(s).
+    """
+    u, s, z = _normal_scores(parameters, y)
+    gamma, delta, steepness = parameters[2], np.exp(parameters[3]), np.exp(-parameters[1])
+    away = s - s.mean()
+    root = np.sqrt(1.0 + z * z)
+    # By xi, log lambda, gamma and log delta:
+    d_u = np.stack([-delta * steepness / root, -delta * z / root, np.ones_like(z), u - gamma])
+    d_s = np.stack([steepness * z / root**2, -1.0 / root**2, np.zeros_like(z), np.ones_like(z)])
+    gradient = (d_u @ u + d_s @ (2.0 * _BENDING * away - 1.0)) / len(y)
+    return float(np.mean(0.5 * u * u - s) + _BENDING * np.mean(away**2)), gradient

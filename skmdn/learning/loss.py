@@ -95,11 +95,11 @@ class MixtureLoss:
         if not self.noise.learned:
             variances = locations.new_full((1, 1, 1, 1), self.fixed_variance)
             return Components(locations, variances, variances)
-        excess = excess_variance(raw_variances)
         if self.link is None:
+            excess = excess_variance(raw_variances)
             return Components(locations, excess + self.reg_covar, excess)
         means, slope, bend = self.link.curve(locations)
-        excess = excess * slope.square()
+        excess = excess_variance(raw_variances + 2.0 * slope.log())
         return Components(means, excess + self.reg_covar, excess, slope, bend)
 
     def triangular(self, couplings: Tensor) -> Tensor | None:

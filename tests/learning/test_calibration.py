@@ -86,3 +86,15 @@ def test_few_members_have_no_tails_and_few_pairs_no_certainty():
     alone = Normals(common=0.1, own=0.02, n_members=4)
     alone.n_shared = 0
     assert pooled_factors(alone, torch.zeros(1), 1.7).tolist() == [1.7] * 4
+
+
+def test_a_few_heavy_rows_say_nothing_about_tails():
+    members = Normals(common=0.1, own=0.02, tail=(0.08, 6.0))
+    plain = members.log_densities
+
+    def weighted(flat, rows, factors):
+        found, weights = plain(flat, rows, factors)
+        return found, torch.where(rows % 997 == 0, 1e6, weights)
+
+    members.log_densities = weighted
+    assert len(set(pooled_factors(members, torch.zeros(1), 1.0).tolist())) == 1

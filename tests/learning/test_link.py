@@ -7,8 +7,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import optimize, stats
 
+from skmdn.learning import link as link_module
 from skmdn.learning.link import JohnsonLink
 
 
@@ -113,3 +114,29 @@ def test_nothing_overflows_in_single_precision():
     for part in found.curve(torch.tensor([[-1e30, -50.0, 0.0, 50.0, 1e30]])):
         assert part.dtype == torch.float32
         assert part.isfinite().all()
+
+
+@pytest.mark.parametrize("sigma", [1.0, 2.0, 2.5])
+def test_the_most_skewed_targets_need_the_curve_most(sigma):
+    """Their standard deviation is that of the tail; the curve is fitted in units of the middle."""
+    y = np.exp(sigma * np.random.default_rng(0).normal(size=2000))
+    y = (y - y.mean()) / y.std()
+    u = fitted(y).inverse(column(y))[0].numpy()
+    assert stats.kstest(u, "norm").statistic < 0.06
+
+
+def test_an_outlier_does_not_turn_the_curve_off():
+    y = np.exp(np.random.default_rng(0).normal(size=300))
+    spoiled = np.append(y, 1e6)
+    u = fitted((spoiled - spoiled.mean()) / spoiled.std())
+    scores = u.inverse(column((y - spoiled.mean()) / spoiled.std()))[0].numpy()
+    assert stats.kstest(scores, "norm").statistic < 0.08
+
+
+@given(PARAMETERS)
+def test_the_gradient_of_the_fit_is_that_of_finite_differences(parameters):
+    xi, lambda_, gamma, delta = parameters
+    at, y = np.array([xi, np.log(lambda_), gamma, np.log(delta)]), np.linspace(-2, 5, 20)
+    value, gradient = link_module._misfit(at, y)
+    numeric = optimize.approx_fprime(at, lambda p: link_module._misfit(p, y)[0], 1e-6)
+    np.testing.assert_allclose(gradient, numeric, rtol=1e-3, atol=1e-3 * (1 + abs(value)))

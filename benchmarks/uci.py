@@ -78,8 +78,8 @@ _TRAINING = "skmdn.learning.training"
 # Each ingredient off, or its strength halved and doubled, one at a time.
 ABLATIONS = {
     "members 1": Variant({"n_estimators": 1}),
-    "members 6": Variant({"n_estimators": 6}),
-    "members 24": Variant({"n_estimators": 24}),
+    "members 8": Variant({"n_estimators": 8}),
+    "members 32": Variant({"n_estimators": 32}),
     "components 1": Variant({"n_components": 1}),
     "components 3": Variant({"n_components": 3}),
     "components 10": Variant({"n_components": 10}),

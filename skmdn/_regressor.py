@@ -55,7 +55,7 @@ default="diagonal"
         Widths of the hidden layers.
     activation : {"silu", "relu", "tanh", "logistic", "identity"}, default="silu"
         Activation function of the hidden layers.
-    n_estimators : int, default=12
+    n_estimators : int, default=16
         Networks trained; 1 for a plain mixture density network.
     point_estimate : {"mean", "median", "mode"}, default="mean"
         What `predict` returns.
@@ -72,7 +72,7 @@ default="diagonal"
         ``max_iter`` passes or when the training loss no longer falls.
     validation_fraction : float or "auto", default="auto"
         Share of the rows that each network holds out; "auto" is 1.25 / n_estimators, at most
-        a tenth: with 12 networks, each row is held out by one, a fifth of them by two.
+        a tenth: with 16 networks, each row is held out by one, a quarter of them by two.
     n_iter_no_change : int, default=5
         Checks without a better score until the step size is reduced; training ends at the third.
     tol : float, default=1e-4
@@ -164,7 +164,7 @@ default="diagonal"
         fixed_noise_level=1.0,
         hidden_layer_sizes=(64, 64),
         activation="silu",
-        n_estimators=12,
+        n_estimators=16,
         point_estimate="mean",
         max_iter=1000,
         batch_size="auto",

@@ -27,7 +27,7 @@ _USUAL_SHARE, _LEAST_SHARE, _PAIRS_TO_TRUST = math.exp(-1.0), 0.15, 500
 #: Steps of the logarithm in which factors are tried; the first and last, relative to a member's.
 _STEP, _FIRST, _LAST = math.log(1.1), -24, 8
 #: One member in so many may speak for the tails: by how many steps its variances are larger.
-_TAIL_MEMBERS, _TAIL_STEPS = 6, (0, 12, 24, 36)
+_TAIL_MEMBERS, _TAIL_STEPS = 8, (0, 12, 24, 36)
 #: Fewest pairs that can tell of tails.
 _PAIRS_FOR_TAILS = 30
 
@@ -76,7 +76,7 @@ def pooled_factors(objective: MixtureObjective, flat: Tensor, factor: float) -> 
     Where such pairs are few, the share f_M / f_1 is drawn towards what is likely without them.
 
     Where errors have heavier tails than the members learned from rows they fit too closely, one
-    member in six is given larger variances, the others smaller ones: a scale mixture, as in the
+    member in eight is given larger variances, the others smaller ones: a scale mixture, as in the
     contaminated normal distribution (Tukey 1960). What it gains is carried over from one member
     and two to all by the formula above, and must be more than its own standard error.
 
@@ -174,7 +174,7 @@ def _best_factors(
 ) -> tuple[tuple[int, int], Tensor]:
     """Return the best factors of one member and of two mixed, in steps, and the rows' scores.
 
-    With ``tail_steps``, a sixth of every density has its variances that many steps larger.
+    With ``tail_steps``, an eighth of every density has its variances that many steps larger.
     """
     n_factors = _LAST - _FIRST + 1
     body, tail = log_densities[:, :n_factors], log_densities[:, tail_steps:][:, :n_factors]

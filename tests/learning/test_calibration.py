@@ -18,7 +18,7 @@ class Normals:
     Member e holds out the rows from ``e * n / M`` on, a quarter of them also held out by e - 1.
     """
 
-    def __init__(self, common, own, n_rows=4000, n_members=12, tail=None, seed=0):
+    def __init__(self, common, own, n_rows=4000, n_members=16, tail=None, seed=0):
         rng = np.random.default_rng(seed)
         errors = common * rng.normal(size=n_rows)
         if tail is not None:
@@ -67,7 +67,7 @@ def test_the_pooled_factor_is_nearly_the_best_one(common, own):
     members = Normals(common, own)
     found = pooled_factors(members, torch.zeros(1), searched(members)[1])
     assert len(set(found.tolist())) == 1  # errors are normal: no tails
-    best = max(members.score(np.full(12, f)) for f in np.geomspace(0.3, 10.0, 60))
+    best = max(members.score(np.full(16, f)) for f in np.geomspace(0.3, 10.0, 60))
     assert members.score(found.numpy()) > best - 0.02
 
 
@@ -76,7 +76,7 @@ def test_heavy_tails_are_spoken_for_by_some_members():
     found = pooled_factors(members, torch.zeros(1), searched(members)[1]).numpy()
     wide = found > found.min() * 2.0
     assert wide.sum() == 2
-    best = max(members.score(np.full(12, f)) for f in np.geomspace(0.1, 30.0, 60))
+    best = max(members.score(np.full(16, f)) for f in np.geomspace(0.1, 30.0, 60))
     assert members.score(found) > best + 0.1
 
 

@@ -68,7 +68,7 @@ def test_the_pooled_factor_is_nearly_the_best_one(common, own):
     found = pooled_factors(members, torch.zeros(1), searched(members)[1])
     assert len(set(found.tolist())) == 1  # errors are normal: no tails
     best = max(members.score(np.full(16, f)) for f in np.geomspace(0.3, 10.0, 60))
-    assert members.score(found.numpy()) > best - 0.02
+    assert members.score(found.numpy()) > best - 0.03
 
 
 def test_heavy_tails_are_spoken_for_by_some_members():

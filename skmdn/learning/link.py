@@ -71,10 +71,17 @@ class JohnsonLink:
 
         Gradients made of them go on pulling what is beyond the end back.
         """
-        t = ((u - self.gamma) / self.delta).clamp_(-_FARTHEST, _FARTHEST)
+        t = self._place(u)
         sinh, cosh = t.sinh(), t.cosh()
         slope = self.lambda_ / self.delta * cosh
         return self.xi + self.lambda_ * sinh, slope, sinh / (self.delta * cosh)
+
+    def means(self, u: Tensor) -> Tensor:
+        """Return m alone."""
+        return self.xi + self.lambda_ * self._place(u).sinh()
+
+    def _place(self, u: Tensor) -> Tensor:
+        return ((u - self.gamma) / self.delta).clamp_(-_FARTHEST, _FARTHEST)
 
     def inverse(self, means: Tensor) -> Tensor:
         """Return the u at which m has the values ``means`` (..., D, B)."""

@@ -189,7 +189,7 @@ class MixtureLoss:
         """Return the mean (E, D, B) of each member's mixtures."""
         logits, means, _, _ = self.split(raw)
         if self.link is not None:
-            means, _, _ = self.link.curve(means)
+            means = self.link.means(means)
         return (logits.softmax(1).unsqueeze(2) * means).sum(1)
 
     def parameters(self, raw: Tensor) -> MixtureParameters:

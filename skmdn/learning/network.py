@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -145,7 +146,7 @@ class Architecture:
         return sum(math.prod(shape) for shape in self.shapes().values())
 
 
-def raw_outputs(architecture: Architecture, p: Mapping[str, Tensor], x: Tensor) -> Tensor:
+def raw_outputs(architecture: Architecture, p: Mapping[str, Any], x: Tensor) -> Tensor:
     """Return raw outputs (E, P, B) for features (E, B, F), or (B, F) shared by all members.
 
     This is the plain form, for prediction and for autograd; `ClosedForm` trains.
@@ -178,7 +179,8 @@ class MixtureNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return raw outputs (E, P, B) for features (E, B, F), or (B, F) shared by all members."""
-        return raw_outputs(self.architecture, dict(self.named_parameters()), x)
+        # Not named_parameters(), which takes as long as a row's pass.
+        return raw_outputs(self.architecture, self._parameters, x)
 
     def flat(self) -> Tensor:
         """Return a copy of all parameters as one vector."""

@@ -47,6 +47,7 @@ def test_normal_scores_become_johnsons_distribution(parameters, u):
 def test_slope_and_bend_are_derivatives_and_the_inverse_undoes_it(parameters, values):
     curve, u = link(*parameters), column(values).requires_grad_()
     means, slope, bend = curve.curve(u)
+    torch.testing.assert_close(curve.means(u), means, rtol=0, atol=0)
     (first,) = torch.autograd.grad(means.sum(), u, create_graph=True)
     (second,) = torch.autograd.grad(first.sum(), u)
     torch.testing.assert_close(slope, first, rtol=1e-9, atol=1e-12)

@@ -18,7 +18,7 @@ from skmdn.distribution.mixture import NormalMixture
 #: Rows beyond which a larger block is no faster.
 _MOST_ROWS = 2**15
 #: Temporaries of an answer: numbers for each component and pair of targets.
-_NUMBERS = 32
+_NUMBERS = 40
 
 
 def per_target(mixture: NormalMixture, answer: Callable[[NormalMixture], np.ndarray]):

@@ -99,7 +99,7 @@ def draw(steps, passes, whole, members, path: Path) -> None:
         axes[2].set(title="More members", xlabel="members", ylabel="seconds")
         for axis in axes:
             axis.set(xscale="log", yscale="log")
-            axis.legend(frameon=False, fontsize=8, loc="upper left")
+            axis.legend(frameon=False, fontsize=8, loc="best")
             axis.set_ymargin(0.25)
             common.plain_log_ticks(axis.yaxis)
         common.plain_log_ticks(axes[1].xaxis, "{x:,.0f}")

@@ -135,13 +135,24 @@ class NetworkMixtures(PredictionSets):
 
     def _raw(self, X):
         """Return raw outputs (E, P, n) for checked rows."""
-        parts = list(self._raw_blocks(X))
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+        architecture = self.network_.architecture
+        dtype = torch.float32 if X.dtype == np.float32 else torch.float64
+        # In one place: small pieces kept between large temporaries hold all of the memory.
+        raw = torch.empty(architecture.n_members, architecture.n_outputs, X.shape[0], dtype=dtype)
+        start = 0
+        for part in self._raw_blocks(X):
+            raw[..., start : start + part.shape[2]] = part
+            start += part.shape[2]
+        return raw
 
     def _means(self, X):
         """Return the conditional means of checked rows, without the rest of the mixture."""
-        parts = [self._loss.means(raw).mean(0).mT.double().numpy() for raw in self._raw_blocks(X)]
-        means = np.concatenate(parts) * self._y_scale + self._y_mean
+        means, start = np.empty((X.shape[0], self.n_outputs_)), 0
+        for raw in self._raw_blocks(X):
+            part = self._loss.means(raw).mean(0).mT
+            means[start : start + len(part)] = part
+            start += len(part)
+        means = means * self._y_scale + self._y_mean
         return means[:, 0] if self._y_ndim == 1 else means
 
     def _inputs(self, X):

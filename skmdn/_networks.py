@@ -117,9 +117,8 @@ class NetworkMixtures(PredictionSets):
 
     @torch.no_grad()
     def _raw_blocks(self, X):
-        """Yield raw outputs (E, P, b) for checked rows, block by block."""
-        device = torch_device(self.device)
-        dtype = torch.float32 if X.dtype == np.float32 else torch.float64
+        """Yield blocks of checked rows and raw outputs (E, P, b) for them."""
+        device, dtype = torch_device(self.device), _network_dtype(X)
         network = self.network_
         if (device, dtype) != ("cpu", torch.float64):
             network = copy.deepcopy(network).to(device, dtype)
@@ -128,30 +127,26 @@ class NetworkMixtures(PredictionSets):
         # Not gen_batches, whose checks of its arguments take as long as a row.
         size = max(64, _CACHED_NUMBERS // width)
         for start in range(0, X.shape[0], size):
-            inputs = self._inputs(X[start : start + size]).to(device, dtype)
+            block = slice(start, start + size)
+            inputs = self._inputs(X[block]).to(device, dtype)
             with threads_for(arch.n_parameters * len(inputs)):
                 raw = network(inputs)
-            yield raw.cpu()
+            yield block, raw.cpu()
 
     def _raw(self, X):
         """Return raw outputs (E, P, n) for checked rows."""
-        architecture = self.network_.architecture
-        dtype = torch.float32 if X.dtype == np.float32 else torch.float64
+        arch = self.network_.architecture
         # In one place: small pieces kept between large temporaries hold all of the memory.
-        raw = torch.empty(architecture.n_members, architecture.n_outputs, X.shape[0], dtype=dtype)
-        start = 0
-        for part in self._raw_blocks(X):
-            raw[..., start : start + part.shape[2]] = part
-            start += part.shape[2]
+        raw = torch.empty(arch.n_members, arch.n_outputs, X.shape[0], dtype=_network_dtype(X))
+        for block, part in self._raw_blocks(X):
+            raw[..., block] = part
         return raw
 
     def _means(self, X):
         """Return the conditional means of checked rows, without the rest of the mixture."""
-        means, start = np.empty((X.shape[0], self.n_outputs_)), 0
-        for raw in self._raw_blocks(X):
-            part = self._loss.means(raw).mean(0).mT
-            means[start : start + len(part)] = part
-            start += len(part)
+        means = np.empty((X.shape[0], self.n_outputs_))
+        for block, raw in self._raw_blocks(X):
+            means[block] = self._loss.means(raw).mean(0).mT
         means = means * self._y_scale + self._y_mean
         return means[:, 0] if self._y_ndim == 1 else means
 
@@ -184,6 +179,11 @@ class NetworkMixtures(PredictionSets):
             scale,
             self._y_ndim == 1,
         )
+
+
+def _network_dtype(X):
+    """Return the precision rows are predicted in: their own."""
+    return torch.float32 if X.dtype == np.float32 else torch.float64
 
 
 def torch_device(name):

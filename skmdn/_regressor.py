@@ -39,7 +39,7 @@ class MDNRegressor(NetworkMixtures, RegressorMixin, BaseEstimator):
     A network's outputs are the weights, means and covariances of a Gaussian mixture (Bishop 1994).
     Several networks are trained side by side from different starts, each held out on its own part
     of the rows, and their densities averaged. Means are learned along a curve on which the targets
-    are about normal (Johnson 1949): skewed or heavy-tailed targets need no transformation.
+    are about normal (Johnson 1949), which helps with skewed and heavy-tailed ones.
 
     Parameters
     ----------

@@ -153,9 +153,9 @@ class MixtureLoss:
         torch.sub(log_w.exp_().mul_(row_weights), p, out=d_logits)
         p = p.unsqueeze(2)
         if self.noise.learned:
-            slope = (p - ze.mul_(p)).sum_to_size(raw_variances.shape)
+            surplus = (p - ze.mul_(p)).sum_to_size(raw_variances.shape)
             # exp(a) / sigma^2 = 1 - reg_covar / sigma^2, written without the cancellation.
-            torch.mul(slope, found.excess.div_(variances), out=d_variances)
+            torch.mul(surplus, found.excess.div_(variances), out=d_variances)
             d_variances.mul_(0.5)
         pz = z.mul_(p)
         if triangular is None:

@@ -69,6 +69,10 @@ def members_own_factor(objective, flat, factor):
     return factor
 
 
+def score_of_one(scores, n_members):
+    return float(scores[0])
+
+
 def no_curve(y, weights):
     return None
 
@@ -95,11 +99,16 @@ ABLATIONS = {
     "held out 0.05": Variant({"validation_fraction": 0.05}),
     "no early stopping": Variant({"early_stopping": False, "max_iter": 200}),
     "no averaging of weights": Variant(patches={f"{_TRAINING}._AVERAGING_RATE": 1.0}),
-    "no smaller steps": Variant(patches={f"{_TRAINING}._REDUCTIONS": 0}),
+    "no falling steps": Variant(
+        patches={f"{_TRAINING}._FALL_SHARE": 0.0, f"{_TRAINING}._LEAST_FALL": 1}
+    ),
+    "members judged alone": Variant(
+        patches={"skmdn.learning.objective.mixture_score": score_of_one}
+    ),
     "no mending of variances": Variant(
         patches={
             "skmdn.learning.calibration._STEPS": (1.0,),
-            "skmdn._regressor.pooled_factors": members_own_factor,
+            "skmdn.learning.calibration.pooled_factors": members_own_factor,
         }
     ),
     "no tails": Variant(patches={"skmdn.learning.calibration._TAIL_STEPS": (0,)}),

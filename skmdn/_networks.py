@@ -115,7 +115,6 @@ class NetworkMixtures(PredictionSets):
         n_members = self.network_.architecture.n_members
         return n_members * self._loss.n_components * self.n_outputs_**2
 
-    @torch.no_grad()
     def _raw_blocks(self, X):
         """Yield blocks of checked rows and raw outputs (E, P, b) for them."""
         device, dtype = torch_device(self.device), _network_dtype(X)
@@ -129,7 +128,7 @@ class NetworkMixtures(PredictionSets):
         for start in range(0, X.shape[0], size):
             block = slice(start, start + size)
             inputs = self._inputs(X[block]).to(device, dtype)
-            with threads_for(arch.n_parameters * len(inputs)):
+            with torch.no_grad(), threads_for(arch.n_parameters * len(inputs)):
                 raw = network(inputs)
             yield block, raw.cpu()
 
@@ -146,7 +145,7 @@ class NetworkMixtures(PredictionSets):
         """Return the conditional means of checked rows, without the rest of the mixture."""
         means = np.empty((X.shape[0], self.n_outputs_))
         for block, raw in self._raw_blocks(X):
-            means[block] = self._loss.means(raw).mean(0).mT
+            means[block] = self._loss.means(raw).mean(0).mT.numpy()
         means = means * self._y_scale + self._y_mean
         return means[:, 0] if self._y_ndim == 1 else means
 

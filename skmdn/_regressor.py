@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skmdn._networks import NetworkMixtures, torch_device
 from skmdn._prediction import POINT_ESTIMATES
 from skmdn._scaling import fixed_variance, target_scaling
-from skmdn.learning.calibration import pooled_factors
+from skmdn.learning.calibration import calibrate
 from skmdn.learning.features import NormalScores
 from skmdn.learning.initialization import starting_point
 from skmdn.learning.link import JohnsonLink
@@ -29,6 +29,7 @@ from skmdn.learning.training import AveragedAdamW, TrainingOptions, one_pass, tr
 
 #: Steps of `partial_fit` at the full size.
 _STEADY_STEPS = 100
+_OF_HELD_OUT = ("best_validation_score_", "oof_score_", "_held_out")
 #: Largest share of the rows a network holds out, unless told.
 _MOST_HELD_OUT = 0.1
 
@@ -73,9 +74,10 @@ default="diagonal"
     validation_fraction : float or "auto", default="auto"
         Share of the rows that each network holds out; "auto" is 1.25 / n_estimators, at most
         a tenth: with 16 networks, each row is held out by one, a quarter of them by two.
-    n_iter_no_change : int, default=5
-        Checks without a better score until the step size is reduced; training ends at the third.
-    tol : float, default=1e-4
+    n_iter_no_change : int, default=2
+        Checks, one every 50 steps, without a better score until the step size begins to fall to
+        zero, over about as many steps as were taken before.
+    tol : float, default=2e-3
         What counts as a better score, in nats.
     reg_covar : float, default=1e-6
         Floor on the variances, in squared standard deviations of y.
@@ -99,12 +101,14 @@ default="diagonal"
     stop_reason_ : {"converged", "max_iter"}
         Why training ended.
     loss_curve_ : list of float
-        Mean training loss of each pass, in nats.
+        Mean training loss between checks (after `partial_fit`, of each pass), in nats.
     validation_scores_ : list of float
-        Mean log-likelihood of held-out rows at each check, in nats.
+        At each check the mean log-likelihood that all networks are expected to reach on new rows,
+        in nats, by what one and what two of them reach on rows that they hold out.
+    best_validation_score_ : float
+        The largest of them; a little flattered, as it decided when to stop.
     oof_score_ : float
-        Mean log-likelihood of the training rows by the networks that held them out, in nats; a
-        little flattered, as those rows decided when to stop.
+        Mean log-likelihood of the training rows, each by the network that held it out, in nats.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
     n_outputs_ : int
@@ -172,8 +176,8 @@ default="diagonal"
         alpha=0.02,
         early_stopping=True,
         validation_fraction="auto",
-        n_iter_no_change=5,
-        tol=1e-4,
+        n_iter_no_change=2,
+        tol=2e-3,
         reg_covar=1e-6,
         warm_start=False,
         random_state=None,
@@ -283,17 +287,17 @@ default="diagonal"
         )
         with threads_for(objective.n_products):
             result = train(objective, options, generator, self._report)
-            factor = result.variance_factor
-            pooled = pooled_factors(objective, result.flat, factor)
-        self._keep(result.flat, factor, pooled)
-        self._n_steps = result.n_iter * objective.n_batches
+            found = calibrate(objective, result.flat, objective.factors)
+        self._keep(result.flat, found.member_factor, found.pooled_factors)
+        self._n_steps = result.n_steps
         self.n_iter_, self.best_iter_ = result.n_iter, result.best_iter
         self.stop_reason_ = result.stop_reason
         self.loss_curve_ = [self._log_unit + loss for loss in result.loss_curve]
         self.validation_scores_ = []
-        if n_held_out:
-            self.validation_scores_ = [s - self._log_unit for s in result.validation_scores]
-            self.oof_score_ = result.best_score - self._log_unit
+        if found.score is not None:
+            self.validation_scores_ = [s - self._log_unit for s in result.scores]
+            self.best_validation_score_ = max(self.validation_scores_)
+            self.oof_score_ = found.score - self._log_unit
         self._held_out = rows.positions, len(rows.first), n_held_out
 
     def _partial_fit(self, X, y, sample_weight):
@@ -305,7 +309,7 @@ default="diagonal"
             self._n_steps, self.n_iter_, self.loss_curve_ = 0, 0, []
         else:
             self._go_on()
-        for name in ("oof_score_", "_held_out"):  # all networks see these rows
+        for name in _OF_HELD_OUT:  # all networks see these rows
             self.__dict__.pop(name, None)
         table, generator = self._table(X, y, rows), self._generator()
         optimizer = (
@@ -329,7 +333,7 @@ default="diagonal"
     def _start(self, X, y, rows):
         """Decide what a new model does not learn by gradients: scales, bounds and chance."""
         self._random_state = _own_random_state(self.random_state)
-        for name in ("network_", "_optimizer", "oof_score_", "_held_out"):
+        for name in ("network_", "_optimizer", *_OF_HELD_OUT):
             self.__dict__.pop(name, None)
         # The canonical order is no order: its first rows are a sample of all.
         sample = slice(NormalScores.max_rows)
@@ -428,7 +432,7 @@ default="diagonal"
 
     def _report(self, result):
         if self.verbose:
-            score = result.validation_scores[-1] - self._log_unit
+            score = result.scores[-1] - self._log_unit
             best = result.best_score - self._log_unit
             rows = "held-out" if self.early_stopping else "training"
             print(

@@ -1,15 +1,18 @@
-"""By which factor variances learned on training rows are too small for new ones.
+"""What held-out rows tell: how good the members are together, and how wrong their variances.
 
 A network fits its own rows more closely than new ones, and the variances it learns are those of
 the former. The rows that members hold out tell the factor they are to be multiplied by (in the
 spirit of temperature scaling, Guo et al. 2017); with it, means may go on learning long after the
-variances alone would have stopped them.
+variances alone would have stopped them. Members that err differently are better together than
+alone, and best when each has learned more than is good for itself; so training is judged by what
+their mixture would reach, as told by rows that two of them hold out.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,8 +22,12 @@ if TYPE_CHECKING:
 
 #: Rows a member is scored on at once, and steps of the search from check to check.
 _ROWS, _STEPS = 1024, (1.0, 1.2, 1.0 / 1.2, 2.0, 0.5)
+#: Most rows, of all members, that are looked at in a step of the search.
+_MOST_ROWS = 2**14
 #: Most pairs of one member and the next that the pooled factors are read off.
 _MOST_PAIRS = 512
+#: Most steps of a search that is to end.
+_MOST_SEARCHED = 50
 #: Share of a factor left by pooling: what it usually is, and is at the least; and the pairs at
 #: which what they tell counts as much as what is usual.
 _USUAL_SHARE, _LEAST_SHARE, _PAIRS_TO_TRUST = math.exp(-1.0), 0.15, 500
@@ -32,35 +39,111 @@ _TAIL_MEMBERS, _TAIL_STEPS = 8, (0, 12, 24, 36)
 _PAIRS_FOR_TAILS = 30
 
 
-def search_factor(objective: MixtureObjective, flat: Tensor, factor: float) -> tuple[float, float]:
-    """Take one step in the search for the members' variance factor.
+class Calibration(NamedTuple):
+    """What the rows held out tell of final parameters.
+
+    Attributes
+    ----------
+    score : float or None
+        Mean log-likelihood of these rows by the members that hold them out.
+    member_factor : float
+        What the members' variances are to be multiplied by.
+    pooled_factors : Tensor of shape (E,)
+        The same, for the mixture of all members.
+    """
+
+    score: float | None
+    member_factor: float
+    pooled_factors: Tensor
+
+
+def search_factors(
+    objective: MixtureObjective, flat: Tensor, factors: tuple[float, float]
+) -> tuple[Tensor, tuple[float, float]]:
+    """Take one step in the search for the variance factors of one member, and of two mixed.
 
     Parameters
     ----------
     objective : MixtureObjective
     flat : Tensor
         The parameters judged.
-    factor : float
+    factors : (float, float)
         Where the search stands.
 
     Returns
     -------
-    score : float
-        Mean log-likelihood over members of the rows each holds out; larger is better.
-    factor : float
-        The factor it is reached with.
+    scores : Tensor of shape (2,)
+        Mean log-likelihood of held-out rows by one member, and what it would be by two: as much
+        more as on the rows that two hold out.
+    factors : (float, float)
+        The factors these are reached with.
     """
-    factors = [factor * step for step in _STEPS]
-    total = torch.zeros(len(factors) + 1, dtype=torch.float64)
-    for positions in torch.arange(objective.n_held_out, device=flat.device).split(_ROWS):
-        rows = objective.held_out_rows(positions)
-        log_densities, weights = objective.log_densities(flat, rows, factors)
-        ones = torch.ones_like(weights).unsqueeze(0)
-        sums = (torch.cat([log_densities, ones]) * weights).sum((1, 2), dtype=torch.float64)
-        total += sums.cpu()
-    scores = total[:-1] / total[-1]
+    alone, paired = ([factor * step for step in _STEPS] for factor in factors)
+
+    def two(positions: Tensor) -> tuple[Tensor, Tensor]:
+        both, weights = _both(objective, flat, positions, [alone[best], *paired])
+        mixed = both[:, 1:].logsumexp(0) - math.log(2.0)
+        return torch.cat([both[:, :1].mean(0), mixed]), weights
+
+    most = max(1, _MOST_ROWS // len(objective.offsets))
+    scores = _scores_of_one(objective, flat, min(objective.n_held_out, most), alone)
     best = int(scores.argmax())
-    return float(scores[best]), factors[best]
+    if objective.n_shared == 0:
+        return scores[best].expand(2), (alone[best], alone[best])
+    n_pairs = min(objective.n_shared, _MOST_PAIRS)
+    by_one, *by_two = _held_out_means(two, n_pairs, flat.device)
+    found = int(torch.stack(by_two).argmax())
+    gain = by_two[found] - by_one
+    return torch.stack([scores[best], scores[best] + gain]), (alone[best], paired[found])
+
+
+def _scores_of_one(
+    objective: MixtureObjective, flat: Tensor, n_positions: int, factors: list[float]
+) -> Tensor:
+    """Return the mean log-likelihood, with each factor, of rows that members hold out."""
+
+    def one(positions: Tensor) -> tuple[Tensor, Tensor]:
+        return objective.log_densities(flat, objective.held_out_rows(positions), factors)
+
+    return _held_out_means(one, n_positions, flat.device)
+
+
+def _held_out_means(
+    log_densities: Callable[[Tensor], tuple[Tensor, Tensor]],
+    n_positions: int,
+    device: torch.device,
+) -> Tensor:
+    """Return weighted means (n,) of log-densities (n, E, B) over held-out positions."""
+    sums = []
+    for positions in torch.arange(n_positions, device=device).split(_ROWS):
+        densities, weights = log_densities(positions)
+        ones = torch.ones_like(weights).unsqueeze(0)
+        sums.append((torch.cat([densities, ones]) * weights).sum((1, 2), dtype=torch.float64))
+    total = torch.stack(sums).sum(0).cpu()
+    return total[:-1] / total[-1]
+
+
+def mixture_score(scores: Tensor, n_members: int) -> float:
+    """Carry the scores of one member and of two mixed over to all of them mixed.
+
+    Each further member narrows the error that is the members' own by less, as 1/M.
+    """
+    return float(_carried(scores, n_members))
+
+
+def calibrate(
+    objective: MixtureObjective, flat: Tensor, factors: tuple[float, float]
+) -> Calibration:
+    """Search for the factors of final parameters, from where a search of others stands."""
+    if objective.n_held_out == 0:
+        return Calibration(None, 1.0, torch.ones(len(objective.offsets), dtype=torch.float64))
+    for _ in range(_MOST_SEARCHED):
+        before = factors
+        _, factors = search_factors(objective, flat, before)
+        if factors == before:
+            break
+    score = _scores_of_one(objective, flat, objective.n_held_out, [factors[0]])
+    return Calibration(float(score), factors[0], pooled_factors(objective, flat, factors[0]))
 
 
 def pooled_factors(objective: MixtureObjective, flat: Tensor, factor: float) -> Tensor:
@@ -160,13 +243,21 @@ def _pair_densities(
     factors = [factor * math.exp(_STEP * step) for step in range(_FIRST, last + 1)]
     densities, weights = [], []
     for positions in torch.arange(n_pairs, device=flat.device).split(_ROWS):
-        # The first rows that a member holds out are the last ones of the member before.
-        rows = objective.held_out_rows(positions)
-        here, row_weights = objective.log_densities(flat, rows, factors)
-        before, _ = objective.log_densities(flat, rows.roll(-1, dims=0), factors)
-        densities.append(torch.stack([here, before.roll(1, dims=1)]).flatten(2).double().cpu())
+        both, row_weights = _both(objective, flat, positions, factors)
+        densities.append(both.flatten(2).double().cpu())
         weights.append(row_weights.flatten().double().cpu())
     return torch.cat(densities, dim=2), torch.cat(weights)
+
+
+def _both(
+    objective: MixtureObjective, flat: Tensor, positions: Tensor, factors: list[float]
+) -> tuple[Tensor, Tensor]:
+    """Return log-densities (2, len(factors), E, B) by both members that hold a row out."""
+    # The first rows that a member holds out are the last ones of the member before.
+    rows = objective.held_out_rows(positions)
+    here, weights = objective.log_densities(flat, rows, factors)
+    before, _ = objective.log_densities(flat, rows.roll(-1, dims=0), factors)
+    return torch.stack([here, before.roll(1, dims=1)]), weights
 
 
 def _best_factors(

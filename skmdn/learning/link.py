@@ -14,7 +14,8 @@ of the targets all the same: only how it is said has changed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ class JohnsonLink:
 
     def like(self, tensor: Tensor) -> JohnsonLink:
         """Return the curves in the dtype and on the device of a tensor."""
-        return JohnsonLink(*(part.to(tensor) for part in vars(self).values()))
+        return JohnsonLink(*(getattr(self, part.name).to(tensor) for part in fields(self)))
 
     def curve(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return m, m' and m'' / m' at u (..., D, B); far out they are those of the nearest end.
@@ -73,8 +74,12 @@ class JohnsonLink:
         """
         t = self._place(u)
         sinh, cosh = t.sinh(), t.cosh()
-        slope = self.lambda_ / self.delta * cosh
+        slope = self._least_slope * cosh
         return self.xi + self.lambda_ * sinh, slope, sinh / (self.delta * cosh)
+
+    @cached_property
+    def _least_slope(self) -> Tensor:
+        return self.lambda_ / self.delta
 
     def means(self, u: Tensor) -> Tensor:
         """Return m alone."""

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -67,7 +68,7 @@ class MixtureLoss:
     fixed_variance: float = 1.0
     link: JohnsonLink | None = None
 
-    @property
+    @cached_property
     def sizes(self) -> tuple[int, int, int, int]:
         """Raw outputs for the weights, means, variances and couplings, in this order."""
         k, d = self.n_components, self.n_targets
@@ -99,7 +100,7 @@ class MixtureLoss:
             excess = excess_variance(raw_variances)
             return Components(locations, excess + self.reg_covar, excess)
         means, slope, bend = self.link.curve(locations)
-        excess = excess_variance(raw_variances + 2.0 * slope.log())
+        excess = excess_variance(raw_variances) * slope * slope
         return Components(means, excess + self.reg_covar, excess, slope, bend)
 
     def triangular(self, couplings: Tensor) -> Tensor | None:
@@ -120,42 +121,41 @@ class MixtureLoss:
         """Return the negative log-likelihood (E, B), in nats; autograd goes through it."""
         return -self.joint(raw, y).logsumexp(1)
 
-    def gradient(self, raw: Parts, y: Tensor, row_weights: Tensor, out: Parts) -> Tensor:
-        """Write the gradient of ``sum(row_weights * nll)`` with respect to ``raw`` into ``out``.
+    def gradient(self, raw: Parts, y: Tensor, out: Parts) -> Tensor:
+        """Write the gradient of each row's negative log-likelihood by ``raw`` into ``out``.
 
         Parameters
         ----------
         raw, out : tuple of Tensor
             As `split` views them.
         y : Tensor of shape (E, D, B)
-        row_weights : Tensor of shape (E, B)
 
         Returns
         -------
         Tensor of shape (E, B)
-            The negative log-likelihood of each row.
+            The negative log-likelihoods.
         """
         logits, locations, raw_variances, couplings = raw
         d_logits, d_locations, d_variances, d_couplings = out
-        log_w, row_weights = logits.log_softmax(1), row_weights.unsqueeze(1)
+        log_w = logits.log_softmax(1)
         found, triangular = self.components(locations, raw_variances), self.triangular(couplings)
-        variances = found.variances
 
         r = y.unsqueeze(1) - found.means
         e = r if triangular is None else (triangular * r.unsqueeze(2)).sum(3)
-        z = e / variances
+        z = e / found.variances
         ze = z * e
-        joint = log_w - (ze + variances.log()).sum(2).mul_(0.5)
+        joint = torch.sub(log_w, (found.variances.log() + ze).sum(2), alpha=0.5)
         log_p = joint.log_softmax(1)
         nll = (log_p[:, 0] - joint[:, 0]).add_(self.n_targets * _HALF_LOG_2PI)
 
-        p = log_p.exp_().mul_(row_weights)
-        torch.sub(log_w.exp_().mul_(row_weights), p, out=d_logits)
+        p = log_p.exp_()
+        torch.sub(log_w.exp_(), p, out=d_logits)
         p = p.unsqueeze(2)
         if self.noise.learned:
-            surplus = (p - ze.mul_(p)).sum_to_size(raw_variances.shape)
+            surplus = torch.addcmul(p, ze, p, value=-1.0).sum_to_size(raw_variances.shape)
             # exp(a) / sigma^2 = 1 - reg_covar / sigma^2, written without the cancellation.
-            torch.mul(surplus, found.excess.div_(variances), out=d_variances)
+            share = torch.div(found.excess, found.variances)
+            torch.mul(surplus, share, out=d_variances)
             d_variances.mul_(0.5)
         pz = z.mul_(p)
         if triangular is None:

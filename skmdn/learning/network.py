@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -111,7 +112,7 @@ class Architecture:
     embedding_size: int = 4
     frequency_scale: float = 3.0
 
-    @property
+    @cached_property
     def layer_sizes(self) -> tuple[int, ...]:
         """Widths from the embedded features to the last hidden layer."""
         return (self.n_features * (1 + self.embedding_size), *self.hidden_layer_sizes)
@@ -140,7 +141,7 @@ class Architecture:
             for (name, shape), part in zip(shapes.items(), parts, strict=True)
         }
 
-    @property
+    @cached_property
     def n_parameters(self) -> int:
         """Length of the flat vector."""
         return sum(math.prod(shape) for shape in self.shapes().values())

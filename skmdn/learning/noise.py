@@ -80,9 +80,10 @@ def excess_variance(raw: Tensor) -> Tensor:
     """Return the variance above the floor, ``exp(raw)``; `raw_variance` inverts it.
 
     The logarithm is what is learned: a step then changes a variance by a factor, whatever its
-    size. It is bounded so that no input, however far from the training rows, overflows float32.
+    size. It is bounded so that no input, however far from the training rows, overflows float32,
+    not even where a link is steep.
     """
-    return raw.clamp(-60.0, 60.0).exp()
+    return raw.clamp(-60.0, 30.0).exp()
 
 
 def raw_variance(variance: Tensor) -> Tensor:

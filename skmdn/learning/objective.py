@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .calibration import search_factor
+from .calibration import mixture_score, search_factors
 from .loss import MixtureLoss
 from .network import Architecture, ClosedForm, raw_outputs
 
@@ -85,7 +85,8 @@ class MixtureObjective:
         self.network = ClosedForm(architecture, flat, self.gradient, batch_size)
         self.raw, self.d_raw = map(self.loss.split, (self.network.raw, self.network.d_raw))
         self.batch_size, self.n_batches = batch_size, -(-self.n_train // batch_size)
-        self.variance_factor = 1.0
+        #: Where the search for the variances' factors stands.
+        self.factors = 1.0, 1.0
         #: Multiplications of a step's forward pass, about.
         self.n_products = architecture.n_parameters * batch_size
 
@@ -105,19 +106,21 @@ class MixtureObjective:
         numbers = self.batch_size * len(self.offsets) * self.table.shape[1]
         for positions in order.split(max(1, _CACHED_NUMBERS // numbers)):
             x, y, weights = self._gather(self.rows(positions.flatten()))
-            # Divided by the number of rows, not by their weights: the batches then add up to the
-            # gradient of the whole, in which a row of weight two counts twice.
-            weights /= self.batch_size
             parts = (part.split(self.batch_size, axis) for part, axis in ((x, 1), (y, 2)))
             yield from zip(*parts, weights.split(self.batch_size, 1), strict=True)
 
     def step(self, batch: Batch) -> Tensor:
-        """Set ``gradient`` for a batch; return its mean loss over all members."""
+        """Set ``gradient`` for a batch, summed over rows; return its mean loss over all members.
+
+        A mean over rows, not over their weights: the batches add up to the gradient of the whole,
+        in which a row of weight two counts twice.
+        """
         x, y, weights = batch
         self.network.forward(x)
-        losses = self.loss.gradient(self.raw, y, weights, out=self.d_raw)
+        losses = self.loss.gradient(self.raw, y, out=self.d_raw)
+        self.network.d_raw.mul_(weights.unsqueeze(1))
         self.network.backward()
-        return (losses * weights).sum() / len(losses)
+        return losses.mul_(weights).mean()
 
     def held_out_rows(self, positions: Tensor) -> Tensor:
         """Return the rows (E, B) of the members at positions (B,) of the rows they hold out."""
@@ -147,7 +150,7 @@ class MixtureObjective:
         raw = raw_outputs(self.architecture, self.architecture.views(flat), x)
         return y - self.loss.means(raw), weights
 
-    def judge(self, flat: Tensor) -> tuple[float, float]:
-        """Return the held-out score of parameters, and the variance factor that goes with it."""
-        score, self.variance_factor = search_factor(self, flat, self.variance_factor)
-        return score, self.variance_factor
+    def judge(self, flat: Tensor) -> float:
+        """Return the log-likelihood that the members' mixture is expected to have on new rows."""
+        scores, self.factors = search_factors(self, flat, self.factors)
+        return mixture_score(scores, self.architecture.n_members)

@@ -3,15 +3,16 @@
 Adam with decoupled weight decay (Loshchilov & Hutter 2019) moves the parameters; what is judged
 and kept is an exponential average of them (Polyak & Juditsky 1992), which is as good as a smaller
 step without its slowness. When the held-out score stops rising, training goes back to the best
-average and on from there with a smaller step; after a few such rounds it ends.
+average, and the step falls to zero from there on, over about as many steps as were taken before.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, Protocol
 
 import torch
@@ -31,8 +32,8 @@ class Objective(Protocol):
     def step(self, batch: Any) -> Tensor:
         """Set ``gradient`` for a batch; return its mean loss."""
 
-    def judge(self, flat: Tensor) -> tuple[float, float]:
-        """Return the held-out score of ``flat``, larger is better, and its variance factor."""
+    def judge(self, flat: Tensor) -> float:
+        """Return the held-out score of ``flat``; larger is better."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ class TrainingOptions:
     weight_decay : float
         Decoupled: each step takes ``learning_rate * weight_decay`` off every parameter.
     n_iter_no_change : int
-        Checks without a better score until the step is reduced, or training ends.
+        Checks without a clearly better score until the step begins to fall.
     tol : float
-        What counts as better, in nats.
+        What counts as clearly better, in nats.
     """
 
     max_iter: int
@@ -68,33 +69,39 @@ class TrainingResult:
     ----------
     flat : Tensor
         The parameters to use.
-    variance_factor : float
-        What their variances are to be multiplied by.
     stop_reason : str
         ``"converged"`` or ``"max_iter"``.
-    loss_curve, validation_scores : list of float
-        Mean training loss of each pass; held-out score at each check (its pass is in ``checks``).
+    n_iter, n_steps : int
+        Passes begun, and steps taken.
+    best_iter : int
+        The pass in which ``flat`` was found; 0 if nothing was better than the start.
+    loss_curve, scores : list of float
+        At each check, the mean training loss since the one before, and the score.
     """
 
     flat: Tensor
     stop_reason: str = "max_iter"
     n_iter: int = 0
+    n_steps: int = 0
     best_iter: int = 0
     best_score: float = -math.inf
-    variance_factor: float = 1.0
     loss_curve: list[float] = field(default_factory=list)
-    validation_scores: list[float] = field(default_factory=list)
-    checks: list[int] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
 
 
 #: Weight of the newest parameters in the average, after the first steps.
 _AVERAGING_RATE = 0.005
-#: Times the step is reduced, and by which factor.
-_REDUCTIONS, _REDUCTION = 2, 0.2
 #: Steps over which the step size rises from zero.
 _WARM_UP = 20
-#: Fewest steps between two checks: on little data a pass is too short to show anything.
+#: Steps between two checks.
 _STEPS_PER_CHECK = 50
+#: Share of the checks so far that must pass without a better score, too, before the step falls.
+_PATIENCE = 0.05
+#: Where the step falls from, relative to what it was, and over how many steps: this share of those
+#: taken, and so many at least.
+_FALL_FROM, _FALL_SHARE, _LEAST_FALL = 0.4, 1.2, 200
+#: Checks without a better score that end training while the step falls.
+_LATE_PATIENCE = 6
 
 
 class AveragedAdamW:
@@ -150,6 +157,15 @@ class AveragedAdamW:
         self.average.lerp_(self.flat, max(_AVERAGING_RATE, 1.0 / (self.count + 1.0)))
 
 
+def take_step(
+    objective: Objective, optimizer: AveragedAdamW, batch: Any, learning_rate: float
+) -> Tensor:
+    """Take one step; return the batch's loss before it."""
+    loss = objective.step(batch)
+    optimizer.step(objective.gradient, learning_rate)
+    return loss
+
+
 def one_pass(
     objective: Objective,
     optimizer: AveragedAdamW,
@@ -157,10 +173,10 @@ def one_pass(
     generator: torch.Generator,
 ) -> tuple[float, int]:
     """Take one pass over the training rows; return its mean loss and its number of steps."""
-    losses = []
-    for batch in objective.batches(generator):
-        losses.append(objective.step(batch))
-        optimizer.step(objective.gradient, learning_rate)
+    losses = [
+        take_step(objective, optimizer, batch, learning_rate)
+        for batch in objective.batches(generator)
+    ]
     return torch.stack(losses).mean().item(), len(losses)
 
 
@@ -185,38 +201,83 @@ def train(
     -------
     TrainingResult
     """
-    optimizer = AveragedAdamW(objective.flat, options.weight_decay)
-    result = TrainingResult(objective.flat.clone())
-    learning_rate, stale, reductions, unchecked = options.learning_rate, 0, 0, 0
-    for result.n_iter in range(1, options.max_iter + 1):
-        loss, n_steps = one_pass(objective, optimizer, learning_rate, generator)
-        result.loss_curve.append(loss)
-        unchecked += n_steps
-        if unchecked < _STEPS_PER_CHECK and result.n_iter < options.max_iter:
-            continue
-        unchecked = 0
-        stale = 0 if _check(objective, optimizer.average, result, options.tol) else stale + 1
-        report(result)
-        if stale < options.n_iter_no_change:
-            continue
-        if reductions == _REDUCTIONS:
-            result.stop_reason = "converged"
-            break
-        reductions, stale, learning_rate = reductions + 1, 0, learning_rate * _REDUCTION
-        optimizer.average.copy_(result.flat)
-        optimizer.restart()
-    return result
+    run = _Run(objective, options, report)
+    batches, size = run.batches(generator), options.learning_rate
+    if run.descend(batches, repeat(size), options.tol, run.patience):
+        run.return_to_best()
+        n_steps = max(_LEAST_FALL, int(_FALL_SHARE * run.result.n_steps))
+        falling = (size * _FALL_FROM * (1.0 - i / n_steps) ** 2 for i in range(n_steps))
+        if run.descend(batches, falling, 0.0, lambda: _LATE_PATIENCE):
+            run.result.stop_reason = "converged"
+    return run.result
 
 
-def _check(objective: Objective, flat: Tensor, result: TrainingResult, tol: float) -> bool:
-    """Judge the parameters, keep them if they are the best so far; tell if they clearly are."""
-    score, factor = -result.loss_curve[-1], 1.0
-    if objective.n_held_out:
-        score, factor = objective.judge(flat)
-    result.checks.append(result.n_iter)
-    result.validation_scores.append(score)
-    clearly = score > result.best_score + tol
-    if score > result.best_score:
-        result.best_score, result.best_iter, result.variance_factor = score, result.n_iter, factor
-        result.flat.copy_(flat)
-    return clearly
+class _Run:
+    """One training: what it works on, and how far it has come."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        options: TrainingOptions,
+        report: Callable[[TrainingResult], None],
+    ):
+        self.objective, self.options, self.report = objective, options, report
+        self.optimizer = AveragedAdamW(objective.flat, options.weight_decay)
+        self.result = TrainingResult(objective.flat.clone())
+
+    def batches(self, generator: torch.Generator) -> Iterator[Any]:
+        """Yield the batches of all passes."""
+        for _ in range(self.options.max_iter):
+            self.result.n_iter += 1
+            yield from self.objective.batches(generator)
+
+    def patience(self) -> float:
+        """Return how many checks to wait for a better score before the step falls."""
+        return max(self.options.n_iter_no_change, _PATIENCE * len(self.result.scores))
+
+    def descend(
+        self,
+        batches: Iterator[Any],
+        sizes: Iterable[float],
+        tol: float,
+        patience: Callable[[], float],
+    ) -> bool:
+        """Take steps of these sizes until the score has not risen by ``tol`` for a while.
+
+        Returns False when there were no more batches before.
+        """
+        stale, losses = 0, []
+        for size in sizes:
+            batch = next(batches, None)
+            if batch is None:
+                break
+            losses.append(take_step(self.objective, self.optimizer, batch, size))
+            if len(losses) == _STEPS_PER_CHECK:
+                stale = 0 if self.check(losses) > tol else stale + 1
+                losses = []
+            if stale >= patience():
+                break
+        if losses:
+            self.check(losses)
+        return batch is not None
+
+    def check(self, losses: list[Tensor]) -> float:
+        """Judge the average, keep it if it is the best so far; return by how much it is."""
+        result, flat = self.result, self.optimizer.average
+        result.n_steps += len(losses)
+        result.loss_curve.append(torch.stack(losses).mean().item())
+        score = -result.loss_curve[-1]
+        if self.objective.n_held_out:
+            score = self.objective.judge(flat)
+        result.scores.append(score)
+        gain = score - result.best_score
+        if gain > 0.0:
+            result.best_score, result.best_iter = score, result.n_iter
+            result.flat.copy_(flat)
+        self.report(result)
+        return gain
+
+    def return_to_best(self) -> None:
+        """Go on from the best parameters so far."""
+        self.optimizer.average.copy_(self.result.flat)
+        self.optimizer.restart()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from skmdn.learning.calibration import pooled_factors, search_factor
+from skmdn.learning.calibration import calibrate, mixture_score, pooled_factors, search_factors
 
 VARIANCE = 0.01  # what every member believes
 
@@ -49,23 +49,50 @@ class Normals:
 
 
 def searched(objective):
-    factor = 1.0
+    """The scores and factors of one member and of two, and the pooled factors."""
+    factors = 1.0, 1.0
     for _ in range(60):
-        score, factor = search_factor(objective, torch.zeros(1), factor)
-    return score, factor
+        scores, factors = search_factors(objective, torch.zeros(1), factors)
+    found = calibrate(objective, torch.zeros(1), (1.0, 1.0))
+    assert (found.score, found.member_factor) == (float(scores[0]), factors[0])
+    return scores, factors, found.pooled_factors
 
 
 @pytest.mark.parametrize("sd", [0.05, 0.1, 0.4])
-def test_the_search_finds_the_factor_of_the_members(sd):
-    score, factor = searched(Normals(common=sd, own=0.0))
-    assert factor == pytest.approx(sd**2 / VARIANCE, rel=0.15)
-    assert score == pytest.approx(-stats.norm(0, sd).entropy(), abs=0.05)
+def test_the_search_finds_the_factors_of_members_that_agree(sd):
+    scores, factors, _ = searched(Normals(common=sd, own=0.0))
+    assert factors == pytest.approx((sd**2 / VARIANCE,) * 2, rel=0.15)
+    np.testing.assert_allclose(scores, -stats.norm(0, sd).entropy(), atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("common", "own", "short"),
+    [(0.2, 0.0, 0.0), (0.2, 0.1, 0.0), (0.15, 0.15, 0.1), (0.1, 0.2, 0.15)],
+)
+@pytest.mark.parametrize("n_members", [3, 16])
+def test_pairs_foretell_the_score_of_all_members(common, own, short, n_members):
+    """It falls short only where most of the error is the members' own."""
+    members = Normals(common, own, n_members=n_members)
+    scores, factors, _ = searched(members)
+    assert factors[1] <= factors[0]
+    best = max(members.score(np.full(n_members, f)) for f in np.geomspace(0.3, 10.0, 60))
+    assert best - short - 0.04 < mixture_score(scores, n_members) < best + 0.04
+    assert mixture_score(scores, 1) == scores[0]
+    assert mixture_score(scores, 2) == scores[1]
+
+
+def test_rows_that_one_member_holds_out_tell_of_that_member_alone():
+    lonely = Normals(common=0.2, own=0.1)
+    lonely.n_shared = 0
+    scores, factors, pooled = searched(lonely)
+    assert (scores[0], factors[0]) == (scores[1], factors[1])
+    assert pooled.tolist() == [factors[0]] * 16
 
 
 @pytest.mark.parametrize(("common", "own"), [(0.2, 0.0), (0.2, 0.1), (0.15, 0.15)])
 def test_the_pooled_factor_is_nearly_the_best_one(common, own):
     members = Normals(common, own)
-    found = pooled_factors(members, torch.zeros(1), searched(members)[1])
+    found = searched(members)[2]
     assert len(set(found.tolist())) == 1  # errors are normal: no tails
     best = max(members.score(np.full(16, f)) for f in np.geomspace(0.3, 10.0, 60))
     assert members.score(found.numpy()) > best - 0.03
@@ -73,7 +100,7 @@ def test_the_pooled_factor_is_nearly_the_best_one(common, own):
 
 def test_heavy_tails_are_spoken_for_by_some_members():
     members = Normals(common=0.1, own=0.02, tail=(0.08, 6.0))
-    found = pooled_factors(members, torch.zeros(1), searched(members)[1]).numpy()
+    found = searched(members)[2].numpy()
     wide = found > found.min() * 2.0
     assert wide.sum() == 2
     best = max(members.score(np.full(16, f)) for f in np.geomspace(0.1, 30.0, 60))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +12,7 @@ from skmdn.learning import training
 from skmdn.learning.objective import equal_batches
 from skmdn.learning.training import AveragedAdamW, TrainingOptions, one_pass, train
 
-STEPS_PER_CHECK, REDUCTIONS = training._STEPS_PER_CHECK, training._REDUCTIONS
+STEPS_PER_CHECK = training._STEPS_PER_CHECK
 
 
 def generator(seed=0):
@@ -44,7 +45,7 @@ class Bowl:
     def judge(self, flat):
         score = -float((flat - self.goal).norm())
         self.judged.append(score)
-        return score, 2.0
+        return score
 
 
 def options(**changed):
@@ -149,16 +150,14 @@ def test_it_finds_the_bottom():
     bowl = Bowl(rows, goal=rows.mean(0))
     result = train(bowl, options(tol=1e-6), generator())
     torch.testing.assert_close(result.flat, rows.mean(0), rtol=0.02, atol=0.02)
-    assert result.variance_factor == 2.0
-    assert result.best_score == max(bowl.judged) == max(result.validation_scores)
+    assert result.best_score == max(bowl.judged) == max(result.scores)
 
 
 def test_without_held_out_rows_the_training_loss_decides():
     rows = randn(40, 2) + 3.0
     result = train(Bowl(rows), options(), generator())
     torch.testing.assert_close(result.flat, rows.mean(0), rtol=0.05, atol=0.05)
-    assert result.variance_factor == 1.0
-    assert result.best_score == -min(result.loss_curve[n - 1] for n in result.checks)
+    assert result.best_score == -min(result.loss_curve)
 
 
 def test_the_best_parameters_are_kept_not_the_last():
@@ -168,54 +167,105 @@ def test_the_best_parameters_are_kept_not_the_last():
     assert result.stop_reason == "converged"
     assert result.best_iter < result.n_iter
     assert -(result.flat - goal).norm() == pytest.approx(result.best_score, abs=1e-6)
-    assert result.best_score == max(result.validation_scores)
-    assert result.checks[result.validation_scores.index(result.best_score)] == result.best_iter
+    assert result.best_score == max(result.scores)
 
 
-def test_the_step_is_reduced_before_training_ends(monkeypatch):
-    rates = []
-    step = AveragedAdamW.step
+@pytest.fixture
+def sizes(monkeypatch):
+    """The size of every step taken."""
+    sizes, step = [], AveragedAdamW.step
 
     def recorded(self, gradient, learning_rate):
-        rates.append(learning_rate)
+        sizes.append(learning_rate)
         step(self, gradient, learning_rate)
 
     monkeypatch.setattr(AveragedAdamW, "step", recorded)
-    rows = torch.full((STEPS_PER_CHECK, 2), 5.0)
-    bowl = Bowl(rows, goal=torch.zeros(2), batch_size=1)
+    return sizes
+
+
+def test_steps_fall_to_zero_once_the_score_no_longer_rises(sizes, monkeypatch):
+    monkeypatch.setattr(training, "_LATE_PATIENCE", 10**6)
     # The first check is the best: every later one is stale.
+    bowl = Bowl(torch.full((20, 2), 5.0), goal=torch.zeros(2), batch_size=1)
     result = train(bowl, options(n_iter_no_change=3), generator())
+    steady = 4 * STEPS_PER_CHECK
+    assert sizes[:steady] == [0.1] * steady
+    falling = np.array(sizes[steady:])
+    n_steps = max(training._LEAST_FALL, int(training._FALL_SHARE * steady))
+    expected = 0.1 * training._FALL_FROM * (1.0 - np.arange(n_steps) / n_steps) ** 2
+    np.testing.assert_allclose(falling, expected)
+    assert (result.stop_reason, result.best_iter) == ("converged", 3)
+    assert result.n_steps == len(sizes) == len(bowl.seen)
+
+
+def test_falling_begins_at_the_best_parameters(sizes):
+    path = []
+
+    class Remembering(Bowl):
+        def step(self, positions):
+            path.append(self.flat.clone())
+            return super().step(positions)
+
+    bowl = Remembering(torch.full((20, 2), 5.0), goal=torch.full((2,), 1.0), batch_size=1)
+    result = train(bowl, options(learning_rate=0.02), generator())
+    start = next(i for i, size in enumerate(sizes) if size < 0.02)
+    best = max(range(start // STEPS_PER_CHECK), key=result.scores.__getitem__)
+    assert -(path[start] - bowl.goal).norm() == pytest.approx(result.scores[best], abs=1e-6)
+    assert torch.norm(path[start - 1] - bowl.goal) > 0.1 - result.scores[best]
+
+
+def test_falling_ends_early_where_it_does_not_help(sizes):
+    bowl = Bowl(torch.full((20, 2), 5.0), goal=torch.zeros(2), batch_size=1)
+    result = train(bowl, options(n_iter_no_change=30), generator())
+    late = len(sizes) - sizes.index(min(sizes[: 31 * STEPS_PER_CHECK + 1]))
+    assert late == training._LATE_PATIENCE * STEPS_PER_CHECK
     assert result.stop_reason == "converged"
-    assert result.best_iter == 1
-    assert len(result.checks) == 1 + 3 * (REDUCTIONS + 1)
-    distinct = list(dict.fromkeys(rates))
-    expected = [0.1 * training._REDUCTION**k for k in range(REDUCTIONS + 1)]
-    assert distinct == pytest.approx(expected)
 
 
-def test_checks_are_some_steps_apart_and_the_last_pass_is_checked():
-    rows = randn(10, 2)
+def test_patience_grows_with_the_checks_made(sizes):
+    """A score that rises for long is waited for longer."""
+
+    class Rising(Bowl):
+        def judge(self, flat):
+            self.judged.append(float(min(len(self.judged), 99)))
+            return self.judged[-1]
+
+    bowl = Rising(torch.zeros(STEPS_PER_CHECK, 2), torch.zeros(2), batch_size=1)
+    train(bowl, options(n_iter_no_change=2), generator())
+    n_checks = sizes.count(0.1) / STEPS_PER_CHECK
+    assert n_checks - 100 == math.ceil(training._PATIENCE * n_checks)
+
+
+def test_checks_are_some_steps_apart_and_the_last_step_is_checked():
+    rows = randn(7, 2)
     reported = []
-    bowl = Bowl(rows, goal=rows.mean(0), batch_size=1)  # ten steps a pass
-    wait = math.ceil(STEPS_PER_CHECK / 10)
+    bowl = Bowl(rows, goal=rows.mean(0), batch_size=1)  # seven steps a pass
+    passes = 2 * math.ceil(STEPS_PER_CHECK / 7)
     result = train(
         bowl,
-        options(max_iter=2 * wait + 1, n_iter_no_change=99),
+        options(max_iter=passes, n_iter_no_change=99),
         generator(),
-        lambda result: reported.append((result.n_iter, result.validation_scores[-1])),
+        lambda result: reported.append((result.n_steps, result.scores[-1])),
     )
-    assert result.checks == [wait, 2 * wait, 2 * wait + 1]
-    assert reported == list(zip(result.checks, result.validation_scores, strict=True))
-    assert (result.n_iter, result.stop_reason) == (2 * wait + 1, "max_iter")
-    assert len(result.loss_curve) == result.n_iter
-    assert len(bowl.seen) == 10 * result.n_iter
+    n_steps = [STEPS_PER_CHECK, 2 * STEPS_PER_CHECK, 7 * passes]
+    assert reported == list(zip(n_steps, result.scores, strict=True))
+    assert (result.n_iter, result.stop_reason) == (passes, "max_iter")
+    assert len(result.loss_curve) == len(result.scores) == 3
+    assert len(bowl.seen) == 7 * passes
+
+
+def test_losses_are_means_since_the_check_before():
+    rows = randn(STEPS_PER_CHECK + 10, 2)
+    result = train(Bowl(rows, batch_size=1), options(max_iter=1, learning_rate=1e-9), generator())
+    means = [n * loss for n, loss in zip((STEPS_PER_CHECK, 10), result.loss_curve, strict=True)]
+    assert sum(means) == pytest.approx(0.5 * rows.square().sum().item(), rel=1e-5)
 
 
 def test_a_gain_below_the_tolerance_is_kept_but_ends_training():
     class Creeping(Bowl):
         def judge(self, flat):
             self.judged.append(0.0005 * len(self.judged))
-            return self.judged[-1], 1.0
+            return self.judged[-1]
 
     rows = randn(STEPS_PER_CHECK, 2)
     bowl = Creeping(rows, goal=rows.mean(0), batch_size=1)
@@ -231,7 +281,7 @@ def test_scores_that_are_no_numbers_are_never_best(bad):
     class Broken(Bowl):
         def judge(self, flat):
             self.judged.append(bad if len(self.judged) else -1.0)
-            return self.judged[-1], 1.0
+            return self.judged[-1]
 
     rows = randn(STEPS_PER_CHECK, 2)
     result = train(Broken(rows, rows.mean(0), batch_size=1), options(), generator())

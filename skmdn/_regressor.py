@@ -289,9 +289,8 @@ default="diagonal"
             result = train(objective, options, generator, self._report)
             found = calibrate(objective, result.flat, objective.factors)
         self._keep(result.flat, found.member_factor, found.pooled_factors)
-        self._n_steps = result.n_steps
         self.n_iter_, self.best_iter_ = result.n_iter, result.best_iter
-        self.stop_reason_ = result.stop_reason
+        self._n_steps, self.stop_reason_ = result.n_steps, result.stop_reason
         self.loss_curve_ = [self._log_unit + loss for loss in result.loss_curve]
         self.validation_scores_ = []
         if found.score is not None:
@@ -335,7 +334,7 @@ default="diagonal"
         self._random_state = _own_random_state(self.random_state)
         for name in ("network_", "_optimizer", *_OF_HELD_OUT):
             self.__dict__.pop(name, None)
-        # The canonical order is no order: its first rows are a sample of all.
+        # Rows are in an order that is none: the first are a sample of all.
         sample = slice(NormalScores.max_rows)
         self._features = NormalScores(dense(X[rows.first[sample]]), rows.weights[sample])
         self._y_mean, self._y_scale = target_scaling(
@@ -391,7 +390,8 @@ default="diagonal"
         if hasattr(self, "network_"):
             flat = self.network_.flat().float()
         else:
-            flat = starting_point(architecture, self._loss, table, generator)
+            sample = table[: NormalScores.max_rows]
+            flat = starting_point(architecture, self._loss, sample, generator)
         return flat.to(torch_device(self.device))
 
     def _objective(self, table, flat, n_held_out):

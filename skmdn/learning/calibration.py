@@ -30,7 +30,7 @@ _MOST_PAIRS = 512
 _MOST_SEARCHED = 50
 #: Share of a factor left by pooling: what it usually is, and is at the least; and the pairs at
 #: which what they tell counts as much as what is usual.
-_USUAL_SHARE, _LEAST_SHARE, _PAIRS_TO_TRUST = math.exp(-1.0), 0.15, 500
+_USUAL_SHARE, _LEAST_SHARE, _PAIRS_TO_TRUST = 0.25, 0.15, 250
 #: Steps of the logarithm in which factors are tried; the first and last, relative to a member's.
 _STEP, _FIRST, _LAST = math.log(1.1), -24, 8
 #: One member in so many may speak for the tails: by how many steps its variances are larger.

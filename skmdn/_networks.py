@@ -6,6 +6,7 @@ import copy
 
 import numpy as np
 import torch
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from skmdn._conformal import PredictionSets
@@ -197,3 +198,12 @@ def torch_device(name):
         reason = str(error).partition("\n")[0]
         raise ValueError(f"device {name!r} is none that torch has here: {reason}") from None
     return name
+
+
+def own_random_state(random_state):
+    """Return a source of chance of the model's own; a RandomState given is moved on by one."""
+    if random_state is None:
+        return np.random.RandomState()  # afresh: the global state is the caller's
+    if isinstance(random_state, np.random.RandomState):
+        return np.random.RandomState(random_state.randint(2**31))
+    return check_random_state(random_state)

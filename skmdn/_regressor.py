@@ -9,10 +9,9 @@ from typing import ClassVar
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skmdn._networks import NetworkMixtures, torch_device
+from skmdn._networks import NetworkMixtures, own_random_state, torch_device
 from skmdn._prediction import POINT_ESTIMATES
 from skmdn._scaling import fixed_variance, target_scaling
 from skmdn.learning.calibration import calibrate
@@ -29,7 +28,9 @@ from skmdn.learning.training import AveragedAdamW, TrainingOptions, one_pass, tr
 
 #: Steps of `partial_fit` at the full size.
 _STEADY_STEPS = 100
-_OF_HELD_OUT = ("best_validation_score_", "oof_score_", "_held_out")
+_OF_HELD_OUT = ("validation_scores_", "best_validation_score_", "oof_score_", "_held_out")
+#: Sums of smaller weights might be zero in float32.
+_LEAST_WEIGHT = 1e-30
 #: Largest share of the rows a network holds out, unless told.
 _MOST_HELD_OUT = 0.1
 
@@ -69,16 +70,18 @@ default="diagonal"
     alpha : float, default=0.02
         Decoupled weight decay.
     early_stopping : bool, default=True
-        Whether each network holds rows out, on which training is judged. Without, it ends after
-        ``max_iter`` passes or when the training loss no longer falls.
+        Whether each network holds rows out, on which training is judged. Without, it is judged
+        on the training rows.
     validation_fraction : float or "auto", default="auto"
         Share of the rows that each network holds out; "auto" is 1.25 / n_estimators, at most
         a tenth: with 16 networks, each row is held out by one, a quarter of them by two.
-    n_iter_no_change : int, default=2
-        Checks, one every 50 steps, without a better score until the step size begins to fall to
-        zero, over about as many steps as were taken before.
+    n_iter_no_change : int or "auto", default="auto"
+        Checks, one every 50 steps, in which the score must rise, or else the step size begins to
+        fall to zero, over about as many steps as were taken before; a twentieth of the checks so
+        far, if that is more. "auto" is 2, and more for less than 400 rows, on whose score chance
+        has its part.
     tol : float, default=2e-3
-        What counts as a better score, in nats.
+        By how much it must rise, in nats.
     reg_covar : float, default=1e-6
         Floor on the variances, in squared standard deviations of y.
     warm_start : bool, default=False
@@ -103,10 +106,9 @@ default="diagonal"
     loss_curve_ : list of float
         Mean training loss between checks (after `partial_fit`, of each pass), in nats.
     validation_scores_ : list of float
-        At each check the mean log-likelihood that all networks are expected to reach on new rows,
-        in nats, by what one and what two of them reach on rows that they hold out.
-    best_validation_score_ : float
-        The largest of them; a little flattered, as it decided when to stop.
+        At each check the mean log-likelihood, in nats, of the rows that each network holds out,
+        and what mixing all surely adds, told by rows that two hold out. The largest of them is
+        ``best_validation_score_``, a little flattered, as it decided when to stop.
     oof_score_ : float
         Mean log-likelihood of the training rows, each by the network that held it out, in nats.
     n_features_in_ : int
@@ -151,7 +153,7 @@ default="diagonal"
         "alpha": [Interval(Real, 0, None, closed="left")],
         "early_stopping": ["boolean"],
         "validation_fraction": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "n_iter_no_change": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "reg_covar": [Interval(Real, 0, None, closed="neither")],
         "warm_start": ["boolean"],
@@ -176,7 +178,7 @@ default="diagonal"
         alpha=0.02,
         early_stopping=True,
         validation_fraction="auto",
-        n_iter_no_change=2,
+        n_iter_no_change="auto",
         tol=2e-3,
         reg_covar=1e-6,
         warm_start=False,
@@ -274,7 +276,8 @@ default="diagonal"
         X, y, weights = self._check_training(X, y, sample_weight, reset=not continued)
         rows = canonical_rows(X, y, weights)
         self._go_on() if continued else self._start(X, y, rows)
-        self.__dict__.pop("_optimizer", None)
+        for name in ("_optimizer", *_OF_HELD_OUT):
+            self.__dict__.pop(name, None)
         table, generator = self._table(X, y, rows), self._generator()
         n_held_out = self._n_held_out(len(table))
         objective = self._objective(table, self._starting_flat(table, generator), n_held_out)
@@ -282,12 +285,12 @@ default="diagonal"
             max_iter=self.max_iter,
             learning_rate=self.learning_rate_init,
             weight_decay=self.alpha,
-            n_iter_no_change=self.n_iter_no_change,
+            n_iter_no_change=self._patience(len(table)),
             tol=self.tol,
         )
         with threads_for(objective.n_products):
             result = train(objective, options, generator, self._report)
-            found = calibrate(objective, result.flat, objective.factors)
+            found = calibrate(objective, result.flat)
         self._keep(result.flat, found.member_factor, found.pooled_factors)
         self.n_iter_, self.best_iter_ = result.n_iter, result.best_iter
         self._n_steps, self.stop_reason_ = result.n_steps, result.stop_reason
@@ -295,7 +298,7 @@ default="diagonal"
         self.validation_scores_ = []
         if found.score is not None:
             self.validation_scores_ = [s - self._log_unit for s in result.scores]
-            self.best_validation_score_ = max(self.validation_scores_)
+            self.best_validation_score_ = result.best_score - self._log_unit
             self.oof_score_ = found.score - self._log_unit
         self._held_out = rows.positions, len(rows.first), n_held_out
 
@@ -331,7 +334,7 @@ default="diagonal"
 
     def _start(self, X, y, rows):
         """Decide what a new model does not learn by gradients: scales, bounds and chance."""
-        self._random_state = _own_random_state(self.random_state)
+        self._random_state = own_random_state(self.random_state)
         for name in ("network_", "_optimizer", *_OF_HELD_OUT):
             self.__dict__.pop(name, None)
         # Rows are in an order that is none: the first are a sample of all.
@@ -379,6 +382,11 @@ default="diagonal"
             fraction = min(1.25 / self.n_estimators, _MOST_HELD_OUT)
         return min(max(1, int(np.ceil(fraction * n_rows))), n_rows - 1)
 
+    def _patience(self, n_rows):
+        if self.n_iter_no_change != "auto":
+            return self.n_iter_no_change
+        return max(2, round(50.0 / np.sqrt(n_rows)))
+
     def _generator(self):
         # A copy is moved on: after an error the old model's chance is as it was.
         self._random_state = copy.deepcopy(self._random_state)
@@ -404,7 +412,7 @@ default="diagonal"
         """Return standardised features and targets and the weight of the distinct rows."""
         table = np.empty((len(rows.first), X.shape[1] + y.shape[1] + 1), dtype=np.float32)
         table[:, X.shape[1] : -1] = (y[rows.first] - self._y_mean) / self._y_scale
-        table[:, -1] = rows.weights
+        table[:, -1] = np.maximum(rows.weights, _LEAST_WEIGHT)
         for block in blocks(len(table), X.shape[1]):
             table[block, : X.shape[1]] = self._features.transform(dense(X[rows.first[block]]))
         return torch.from_numpy(table)
@@ -439,12 +447,3 @@ default="diagonal"
                 f"[MDNRegressor] iteration {result.n_iter}: {rows} log-likelihood "
                 f"{score:.4f} (best {best:.4f})"
             )
-
-
-def _own_random_state(random_state):
-    """Return a source of chance of the model's own; a RandomState given is moved on by one."""
-    if random_state is None:
-        return np.random.RandomState()  # afresh: the global state is the caller's
-    if isinstance(random_state, np.random.RandomState):
-        return np.random.RandomState(random_state.randint(2**31))
-    return check_random_state(random_state)

@@ -117,6 +117,22 @@ def test_a_warm_start_goes_on():
     assert small(max_iter=1).fit(X_long, y_long).oof_score_ < start - 0.3
 
 
+def test_a_warm_start_never_ends_worse_than_it_began():
+    model = small(warm_start=True, max_iter=200, n_iter_no_change=1).fit(X, y)
+    scores = [model.best_validation_score_]
+    for _ in range(4):
+        scores.append(model.fit(X, y).best_validation_score_)
+    # The search for variance factors may begin elsewhere, so not to the last digit.
+    assert min(np.diff(scores)) > -0.01
+
+
+def test_a_warm_start_that_holds_nothing_out_has_no_scores_of_rows_held_out():
+    model = small(warm_start=True).fit(X, y).set_params(early_stopping=False).fit(X, y)
+    assert model.validation_scores_ == []
+    assert not hasattr(model, "oof_score_")
+    assert not hasattr(model, "best_validation_score_")
+
+
 def test_a_warm_start_takes_up_what_may_change():
     model = small(warm_start=True).fit(X, y)
     coarse = model.set_params(reg_covar=1.0).fit(X, y)
@@ -221,6 +237,40 @@ def test_without_early_stopping_nothing_is_held_out():
     assert not hasattr(model, "oof_score_")
     assert not hasattr(model, "best_validation_score_")
     assert model.loss_curve_[-1] < model.loss_curve_[0]
+
+
+def test_without_early_stopping_batches_that_fit_by_chance_do_not_end_training():
+    """What is judged is the rows, not the noise of single batches."""
+    rows, targets, _ = line(2000)
+    chosen = {"early_stopping": False, "batch_size": 16, "max_iter": 12}
+    model = small(**chosen).fit(rows, targets)
+    assert model.n_iter_ > 3
+    assert model.score(rows, targets) > small(max_iter=12).fit(rows, targets).score(rows, targets)
+
+
+@pytest.mark.parametrize("seed", [34, 35])
+def test_few_clean_rows_are_learned_for_long(seed):
+    """Scores of few rows are uneven; one that falls twice is not yet the end."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(1100, 3))
+    targets = np.sin(2 * rows[:, 0]) * rows[:, 1]
+    model = MDNRegressor(random_state=0).fit(rows[:100], targets[:100])
+    assert model.score(rows[100:], targets[100:]) > 0.0
+
+
+def test_rows_of_hardly_any_weight_do_no_harm():
+    weights = np.full(60, 1e-60)
+    weights[::20] = 1.0
+    model = MDNRegressor(random_state=0, max_iter=20, hidden_layer_sizes=(8,))
+    model.fit(X[:60], y[:60], sample_weight=weights)
+    assert np.isfinite([*model.validation_scores_, model.oof_score_]).all()
+    assert np.isfinite(model.predict_var(X)).all()
+
+
+def test_steps_are_counted_for_partial_fit_to_go_on_with():
+    model = small(max_iter=300).fit(X, y)
+    n_checks = len(model.loss_curve_)
+    assert 50 * (n_checks - 1) < model._n_steps <= 50 * n_checks
 
 
 def test_curves_and_counts_agree():

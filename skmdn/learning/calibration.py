@@ -5,13 +5,12 @@ the former. The rows that members hold out tell the factor they are to be multip
 spirit of temperature scaling, Guo et al. 2017); with it, means may go on learning long after the
 variances alone would have stopped them. Members that err differently are better together than
 alone, and best when each has learned more than is good for itself; so training is judged by what
-their mixture would reach, as told by rows that two of them hold out.
+their mixture would surely reach, as told by rows that two of them hold out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 _ROWS, _STEPS = 1024, (1.0, 1.2, 1.0 / 1.2, 2.0, 0.5)
 #: Most rows, of all members, that are looked at in a step of the search.
 _MOST_ROWS = 2**14
-#: Most pairs of one member and the next that the pooled factors are read off.
+#: Most rows of each member that the next one holds out, too, that are looked at.
 _MOST_PAIRS = 512
 #: Most steps of a search that is to end.
 _MOST_SEARCHED = 50
@@ -59,7 +58,7 @@ class Calibration(NamedTuple):
 
 def search_factors(
     objective: MixtureObjective, flat: Tensor, factors: tuple[float, float]
-) -> tuple[Tensor, tuple[float, float]]:
+) -> tuple[float, tuple[float, float]]:
     """Take one step in the search for the variance factors of one member, and of two mixed.
 
     Parameters
@@ -72,78 +71,83 @@ def search_factors(
 
     Returns
     -------
-    scores : Tensor of shape (2,)
-        Mean log-likelihood of held-out rows by one member, and what it would be by two: as much
-        more as on the rows that two hold out.
+    score : float
+        Mean log-likelihood of held-out rows by one member, and what mixing them all surely adds.
     factors : (float, float)
-        The factors these are reached with.
+        The factors of one, and of two, that it is reached with.
     """
     alone, paired = ([factor * step for step in _STEPS] for factor in factors)
-
-    def two(positions: Tensor) -> tuple[Tensor, Tensor]:
-        both, weights = _both(objective, flat, positions, [alone[best], *paired])
-        mixed = both[:, 1:].logsumexp(0) - math.log(2.0)
-        return torch.cat([both[:, :1].mean(0), mixed]), weights
-
     most = max(1, _MOST_ROWS // len(objective.offsets))
     scores = _scores_of_one(objective, flat, min(objective.n_held_out, most), alone)
     best = int(scores.argmax())
+    score, factor = float(scores[best]), alone[best]
     if objective.n_shared == 0:
-        return scores[best].expand(2), (alone[best], alone[best])
-    n_pairs = min(objective.n_shared, _MOST_PAIRS)
-    by_one, *by_two = _held_out_means(two, n_pairs, flat.device)
-    found = int(torch.stack(by_two).argmax())
-    gain = by_two[found] - by_one
-    return torch.stack([scores[best], scores[best] + gain]), (alone[best], paired[found])
+        return score, (factor, factor)
+    densities, weights = _pair_densities(objective, flat, [factor, *paired])
+    mixed = densities[:, 1:].logsumexp(0) - math.log(2.0)
+    found = int((mixed @ weights).argmax())
+    pair = densities[:, [0, 1 + found]]
+    gains = _gains_of_mixing(pair, mixed[found], len(objective.offsets))
+    return score + max(_surely(gains, weights), 0.0), (factor, paired[found])
+
+
+def settled_factors(
+    objective: MixtureObjective, flat: Tensor, factors: tuple[float, float]
+) -> tuple[float, tuple[float, float]]:
+    """Search until no step is better."""
+    for _ in range(_MOST_SEARCHED):
+        before = factors
+        score, factors = search_factors(objective, flat, before)
+        if factors == before:
+            break
+    return score, factors
+
+
+def training_score(objective: MixtureObjective, flat: Tensor) -> float:
+    """Return the mean log-likelihood of training rows (the first; they are in no order)."""
+    n_rows = min(objective.n_rows, max(1, _MOST_ROWS // len(objective.offsets)))
+    return float(_scores_of_one(objective, flat, n_rows, [1.0]))
+
+
+def _gains_of_mixing(pair: Tensor, mixed: Tensor, n_members: int) -> Tensor:
+    """Return by how much a mixture of all members is better than one of them, row by row.
+
+    What two mixed gain is carried over to all (see `_carried`), but no row can be better off than
+    with the better of the two: where they disagree by far, little is known of the others.
+
+    Parameters
+    ----------
+    pair : Tensor of shape (2, 2, n)
+        Log-densities by two members, with the factor of one and with that of two.
+    mixed : Tensor of shape (n,)
+        The log-density of the two mixed.
+    """
+    one = pair[:, 0].mean(0)
+    carried = _carried(torch.stack([one, mixed]), n_members)
+    return torch.minimum(carried, pair.amax((0, 1))) - one
 
 
 def _scores_of_one(
     objective: MixtureObjective, flat: Tensor, n_positions: int, factors: list[float]
 ) -> Tensor:
     """Return the mean log-likelihood, with each factor, of rows that members hold out."""
-
-    def one(positions: Tensor) -> tuple[Tensor, Tensor]:
-        return objective.log_densities(flat, objective.held_out_rows(positions), factors)
-
-    return _held_out_means(one, n_positions, flat.device)
-
-
-def _held_out_means(
-    log_densities: Callable[[Tensor], tuple[Tensor, Tensor]],
-    n_positions: int,
-    device: torch.device,
-) -> Tensor:
-    """Return weighted means (n,) of log-densities (n, E, B) over held-out positions."""
     sums = []
-    for positions in torch.arange(n_positions, device=device).split(_ROWS):
-        densities, weights = log_densities(positions)
+    for positions in torch.arange(n_positions, device=flat.device).split(_ROWS):
+        rows = objective.held_out_rows(positions)
+        densities, weights = objective.log_densities(flat, rows, factors)
         ones = torch.ones_like(weights).unsqueeze(0)
         sums.append((torch.cat([densities, ones]) * weights).sum((1, 2), dtype=torch.float64))
     total = torch.stack(sums).sum(0).cpu()
     return total[:-1] / total[-1]
 
 
-def mixture_score(scores: Tensor, n_members: int) -> float:
-    """Carry the scores of one member and of two mixed over to all of them mixed.
-
-    Each further member narrows the error that is the members' own by less, as 1/M.
-    """
-    return float(_carried(scores, n_members))
-
-
-def calibrate(
-    objective: MixtureObjective, flat: Tensor, factors: tuple[float, float]
-) -> Calibration:
-    """Search for the factors of final parameters, from where a search of others stands."""
+def calibrate(objective: MixtureObjective, flat: Tensor) -> Calibration:
+    """Search for the factors of final parameters, from where that of others ended."""
     if objective.n_held_out == 0:
         return Calibration(None, 1.0, torch.ones(len(objective.offsets), dtype=torch.float64))
-    for _ in range(_MOST_SEARCHED):
-        before = factors
-        _, factors = search_factors(objective, flat, before)
-        if factors == before:
-            break
-    score = _scores_of_one(objective, flat, objective.n_held_out, [factors[0]])
-    return Calibration(float(score), factors[0], pooled_factors(objective, flat, factors[0]))
+    factor = settled_factors(objective, flat, objective.factors or (1.0, 1.0))[1][0]
+    score = _scores_of_one(objective, flat, objective.n_held_out, [factor])
+    return Calibration(float(score), factor, pooled_factors(objective, flat, factor))
 
 
 def pooled_factors(objective: MixtureObjective, flat: Tensor, factor: float) -> Tensor:
@@ -177,10 +181,11 @@ def pooled_factors(objective: MixtureObjective, flat: Tensor, factor: float) -> 
     """
     n_members = len(objective.offsets)
     factors = torch.full((n_members,), factor, dtype=torch.float64)
-    n_pairs = min(objective.n_shared, _MOST_PAIRS)
-    if n_pairs == 0:
+    if objective.n_shared == 0:
         return factors  # nothing says that less would do
-    density, weights = _pair_densities(objective, flat, n_pairs, factor)
+    steps = range(_FIRST, _LAST + max(_TAIL_STEPS) + 1)
+    tried = [factor * math.exp(_STEP * step) for step in steps]
+    density, weights = _pair_densities(objective, flat, tried)
     n_effective = float(weights.sum().square() / weights.square().sum())  # Kish 1965
     enough = n_members >= _TAIL_MEMBERS and n_effective >= _PAIRS_FOR_TAILS
     tails = _TAIL_STEPS if enough else _TAIL_STEPS[:1]
@@ -229,35 +234,26 @@ def _likely_share(objective: MixtureObjective, flat: Tensor) -> float:
 
 
 def _pair_densities(
-    objective: MixtureObjective, flat: Tensor, n_pairs: int, factor: float
+    objective: MixtureObjective, flat: Tensor, factors: list[float]
 ) -> tuple[Tensor, Tensor]:
     """Return log-densities of rows by the two members that hold them out, and the rows' weights.
 
     Returns
     -------
-    log_densities : Tensor of shape (2, n_factors, n)
-        With factors from ``_FIRST`` to ``_LAST`` steps, and on to the widest tail.
+    log_densities : Tensor of shape (2, len(factors), n)
     weights : Tensor of shape (n,)
     """
-    last = _LAST + max(_TAIL_STEPS)
-    factors = [factor * math.exp(_STEP * step) for step in range(_FIRST, last + 1)]
+    n_pairs = min(objective.n_shared, _MOST_PAIRS)
     densities, weights = [], []
     for positions in torch.arange(n_pairs, device=flat.device).split(_ROWS):
-        both, row_weights = _both(objective, flat, positions, factors)
+        # The first rows that a member holds out are the last ones of the member before.
+        rows = objective.held_out_rows(positions)
+        here, row_weights = objective.log_densities(flat, rows, factors)
+        before, _ = objective.log_densities(flat, rows.roll(-1, dims=0), factors)
+        both = torch.stack([here, before.roll(1, dims=1)])
         densities.append(both.flatten(2).double().cpu())
         weights.append(row_weights.flatten().double().cpu())
     return torch.cat(densities, dim=2), torch.cat(weights)
-
-
-def _both(
-    objective: MixtureObjective, flat: Tensor, positions: Tensor, factors: list[float]
-) -> tuple[Tensor, Tensor]:
-    """Return log-densities (2, len(factors), E, B) by both members that hold a row out."""
-    # The first rows that a member holds out are the last ones of the member before.
-    rows = objective.held_out_rows(positions)
-    here, weights = objective.log_densities(flat, rows, factors)
-    before, _ = objective.log_densities(flat, rows.roll(-1, dims=0), factors)
-    return torch.stack([here, before.roll(1, dims=1)]), weights
 
 
 def _best_factors(

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -74,12 +73,8 @@ class JohnsonLink:
         """
         t = self._place(u)
         sinh, cosh = t.sinh(), t.cosh()
-        slope = self._least_slope * cosh
+        slope = self.lambda_ / self.delta * cosh
         return self.xi + self.lambda_ * sinh, slope, sinh / (self.delta * cosh)
-
-    @cached_property
-    def _least_slope(self) -> Tensor:
-        return self.lambda_ / self.delta
 
     def means(self, u: Tensor) -> Tensor:
         """Return m alone."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .calibration import mixture_score, search_factors
+from .calibration import search_factors, settled_factors, training_score
 from .loss import MixtureLoss
 from .network import Architecture, ClosedForm, raw_outputs
 
@@ -85,8 +85,8 @@ class MixtureObjective:
         self.network = ClosedForm(architecture, flat, self.gradient, batch_size)
         self.raw, self.d_raw = map(self.loss.split, (self.network.raw, self.network.d_raw))
         self.batch_size, self.n_batches = batch_size, -(-self.n_train // batch_size)
-        #: Where the search for the variances' factors stands.
-        self.factors = 1.0, 1.0
+        #: Where the search for the variances' factors stands; not yet begun.
+        self.factors: tuple[float, float] | None = None
         #: Multiplications of a step's forward pass, about.
         self.n_products = architecture.n_parameters * batch_size
 
@@ -151,6 +151,12 @@ class MixtureObjective:
         return y - self.loss.means(raw), weights
 
     def judge(self, flat: Tensor) -> float:
-        """Return the log-likelihood that the members' mixture is expected to have on new rows."""
-        scores, self.factors = search_factors(self, flat, self.factors)
-        return mixture_score(scores, self.architecture.n_members)
+        """Return the log-likelihood that the members' mixture is expected to have on new rows.
+
+        Without held-out rows, return that of one member on training rows.
+        """
+        if self.n_held_out == 0:
+            return training_score(self, flat)
+        search = search_factors if self.factors else settled_factors
+        score, self.factors = search(self, flat, self.factors or (1.0, 1.0))
+        return score

@@ -24,7 +24,6 @@ class Objective(Protocol):
 
     flat: Tensor
     gradient: Tensor
-    n_held_out: int
 
     def batches(self, generator: torch.Generator) -> Iterator[Any]:
         """Yield the batches of a shuffled pass over the training rows."""
@@ -33,7 +32,7 @@ class Objective(Protocol):
         """Set ``gradient`` for a batch; return its mean loss."""
 
     def judge(self, flat: Tensor) -> float:
-        """Return the held-out score of ``flat``; larger is better."""
+        """Return the score of ``flat``, of held-out rows if there are any; larger is better."""
 
 
 @dataclass(frozen=True)
@@ -223,7 +222,10 @@ class _Run:
     ):
         self.objective, self.options, self.report = objective, options, report
         self.optimizer = AveragedAdamW(objective.flat, options.weight_decay)
-        self.result = TrainingResult(objective.flat.clone())
+        start = objective.judge(objective.flat)
+        # A start that is no number, or beyond float, is worse than any score.
+        best_score = start if math.isfinite(start) else -math.inf
+        self.result = TrainingResult(objective.flat.clone(), best_score=best_score)
 
     def batches(self, generator: torch.Generator) -> Iterator[Any]:
         """Yield the batches of all passes."""
@@ -246,15 +248,16 @@ class _Run:
 
         Returns False when there were no more batches before.
         """
-        stale, losses = 0, []
+        stale, losses, mark = 0, [], self.result.best_score
         for size in sizes:
             batch = next(batches, None)
             if batch is None:
                 break
             losses.append(take_step(self.objective, self.optimizer, batch, size))
             if len(losses) == _STEPS_PER_CHECK:
-                stale = 0 if self.check(losses) > tol else stale + 1
-                losses = []
+                score, losses, stale = self.check(losses), [], stale + 1
+                if score > mark + tol:
+                    stale, mark = 0, score
             if stale >= patience():
                 break
         if losses:
@@ -262,20 +265,17 @@ class _Run:
         return batch is not None
 
     def check(self, losses: list[Tensor]) -> float:
-        """Judge the average, keep it if it is the best so far; return by how much it is."""
+        """Judge the average and keep it if it is the best so far; return its score."""
         result, flat = self.result, self.optimizer.average
         result.n_steps += len(losses)
         result.loss_curve.append(torch.stack(losses).mean().item())
-        score = -result.loss_curve[-1]
-        if self.objective.n_held_out:
-            score = self.objective.judge(flat)
+        score = self.objective.judge(flat)
         result.scores.append(score)
-        gain = score - result.best_score
-        if gain > 0.0:
+        if score > result.best_score:
             result.best_score, result.best_iter = score, result.n_iter
             result.flat.copy_(flat)
         self.report(result)
-        return gain
+        return score
 
     def return_to_best(self) -> None:
         """Go on from the best parameters so far."""

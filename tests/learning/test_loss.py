@@ -46,3 +46,14 @@ def test_a_component_is_as_wide_as_the_curve_is_steep(noise_type):
     low, high = (link.curve(u + sign * u_sd)[0].movedim(-1, 1) for sign in (-1, 1))
     torch.testing.assert_close(found.sds, (high - low) / 2, rtol=1e-5, atol=0)
     torch.testing.assert_close(found.means, link.curve(u)[0].movedim(-1, 1))
+
+
+def test_variances_stay_within_single_precision_where_the_curve_is_steepest():
+    y = np.random.default_rng(0).standard_cauchy((500, 1))
+    link = JohnsonLink.fit((y - y.mean()) / y.std(), np.ones(500)).like(torch.zeros(1))
+    loss = MixtureLoss(1, 1, NOISE_MODELS["diagonal"], 1e-6, link=link)
+    raw = torch.full((1, loss.n_outputs, 2), 1e3)
+    raw[:, 1] = torch.tensor([-1e30, 1e30])
+    found = loss.parameters(raw)
+    assert found.sds.isfinite().all()
+    assert found.sds.square().isfinite().all()

@@ -329,13 +329,18 @@ def draw_panel(axis, name: str, groups: dict[str, list[dict]], looks: dict) -> N
         style = {"color": colour, "marker": marker, "ms": size, "mec": "white", "mew": 0.6}
         axis.errorbar(seconds, nll, error, lw=1, zorder=4 if model in OWN else 3, **style)
     draw_frontier(axis, [point[:2] for point in points.values()], top)
-    for value, text in zip(PUBLISHED.get(name, ()), ("from scratch", "foundation"), strict=False):
+    labels = (
+        ("from scratch", 1, "right"),
+        ("foundation", 0, "left"),
+    )  # where lines are close, too
+    for value, (text, end, side) in zip(PUBLISHED.get(name, ()), labels, strict=False):
         if value is not None and value < top:
             axis.axhline(value, color="0.6", lw=0.8, ls=":")
             axis.annotate(
                 f"published, {text}",
-                (0, value),
-                (3, 2),
+                (end, value),
+                (3 - 6 * end, 2),
+                ha=side,
                 xycoords=("axes fraction", "data"),
                 textcoords="offset points",
                 size=6.5,

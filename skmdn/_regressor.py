@@ -79,7 +79,7 @@ default="diagonal"
         Checks, one every 50 steps, in which the score must rise, or else the step size begins to
         fall to zero, over about as many steps as were taken before; a twentieth of the checks so
         far, if that is more. "auto" is 2, and more for less than 400 rows, on whose score chance
-        has its part, and for more than 5,000, from which more can be learned.
+        has its part, and for more than 10,000, from which more can be learned.
     tol : float, default=2e-3
         By how much it must rise, in nats.
     reg_covar : float, default=1e-6
@@ -386,7 +386,7 @@ default="diagonal"
         if self.n_iter_no_change != "auto":
             return self.n_iter_no_change
         root = np.sqrt(n_rows)
-        return max(2, round(50.0 / root), round(root / 30.0))
+        return max(2, round(50.0 / root), round(root / 40.0))
 
     def _generator(self):
         # A copy is moved on: after an error the old model's chance is as it was.

@@ -69,8 +69,8 @@ def members_own_factor(objective, flat, factor):
     return factor
 
 
-def score_of_one(scores, n_members):
-    return float(scores[0])
+def no_gain(pair, mixed, n_members):
+    return 0.0 * mixed
 
 
 def no_curve(y, weights):
@@ -103,7 +103,7 @@ ABLATIONS = {
         patches={f"{_TRAINING}._FALL_SHARE": 0.0, f"{_TRAINING}._LEAST_FALL": 1}
     ),
     "members judged alone": Variant(
-        patches={"skmdn.learning.objective.mixture_score": score_of_one}
+        patches={"skmdn.learning.calibration._gains_of_mixing": no_gain}
     ),
     "no mending of variances": Variant(
         patches={
@@ -329,10 +329,8 @@ def draw_panel(axis, name: str, groups: dict[str, list[dict]], looks: dict) -> N
         style = {"color": colour, "marker": marker, "ms": size, "mec": "white", "mew": 0.6}
         axis.errorbar(seconds, nll, error, lw=1, zorder=4 if model in OWN else 3, **style)
     draw_frontier(axis, [point[:2] for point in points.values()], top)
-    labels = (
-        ("from scratch", 1, "right"),
-        ("foundation", 0, "left"),
-    )  # where lines are close, too
+    # At the two ends, as the lines may be close.
+    labels = (("from scratch", 1, "right"), ("foundation", 0, "left"))
     for value, (text, end, side) in zip(PUBLISHED.get(name, ()), labels, strict=False):
         if value is not None and value < top:
             axis.axhline(value, color="0.6", lw=0.8, ls=":")

@@ -108,7 +108,7 @@ default="diagonal"
     validation_scores_ : list of float
         At each check the mean log-likelihood, in nats, of the rows that each network holds out,
         and what mixing all surely adds, told by rows that two hold out. The largest of them is
-        ``best_validation_score_``, a little flattered, as it decided when to stop.
+        ``best_validation_score_``, which decided when to stop.
     oof_score_ : float
         Mean log-likelihood of the training rows, each by the network that held it out, in nats.
     n_features_in_ : int
@@ -335,8 +335,7 @@ default="diagonal"
     def _start(self, X, y, rows):
         """Decide what a new model does not learn by gradients: scales, bounds and chance."""
         self._random_state = own_random_state(self.random_state)
-        for name in ("network_", "_optimizer", *_OF_HELD_OUT):
-            self.__dict__.pop(name, None)
+        self.__dict__.pop("network_", None)
         # Rows are in an order that is none: the first are a sample of all.
         sample = slice(NormalScores.max_rows)
         self._features = NormalScores(dense(X[rows.first[sample]]), rows.weights[sample])

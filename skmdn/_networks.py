@@ -34,7 +34,7 @@ class NetworkMixtures(PredictionSets):
     _y_mean: Array
     _y_scale: Array
     _member_factor: float
-    _pooled_factors: float | torch.Tensor
+    _pooled_factors: float | Array
 
     def _check_training(self, X, y, sample_weight, reset=True):
         """Return X, y (n, D) and the weights (n,), checked."""
@@ -131,13 +131,13 @@ class NetworkMixtures(PredictionSets):
             inputs = self._inputs(X[block]).to(device, dtype)
             with torch.no_grad(), threads_for(arch.n_parameters * len(inputs)):
                 raw = network(inputs)
-            yield block, raw.cpu()
+            yield block, raw.cpu().numpy()
 
     def _raw(self, X):
         """Return raw outputs (E, P, n) for checked rows."""
         arch = self.network_.architecture
         # In one place: small pieces kept between large temporaries hold all of the memory.
-        raw = torch.empty(arch.n_members, arch.n_outputs, X.shape[0], dtype=_network_dtype(X))
+        raw = np.empty((arch.n_members, arch.n_outputs, X.shape[0]))
         for block, part in self._raw_blocks(X):
             raw[..., block] = part
         return raw
@@ -146,7 +146,7 @@ class NetworkMixtures(PredictionSets):
         """Return the conditional means of checked rows, without the rest of the mixture."""
         means = np.empty((X.shape[0], self.n_outputs_))
         for block, raw in self._raw_blocks(X):
-            means[block] = self._loss.means(raw).mean(0).mT.numpy()
+            means[block] = self._loss.means(raw).mean(0).T
         means = means * self._y_scale + self._y_mean
         return means[:, 0] if self._y_ndim == 1 else means
 
@@ -158,17 +158,17 @@ class NetworkMixtures(PredictionSets):
 
     def _mixtures_from(self, raw, variance_factors, members=None):
         """Return the members' mixtures pooled, in the units of y; of ``members`` (n, E) alone."""
-        found = self._loss.parameters(self._loss.tempered(raw.double(), variance_factors))
+        found = self._loss.parameters(self._loss.tempered(raw, variance_factors))
 
-        def pooled(tensor):
+        def pooled(part):
             """(E, n, K, ...) to (n, E K, ...)."""
-            return tensor.transpose(0, 1).flatten(1, 2).numpy()
+            return part.swapaxes(0, 1).reshape(part.shape[1], -1, *part.shape[3:])
 
         scale: Scale
         if found.factor is None:
             scale = Diagonal(pooled(found.sds) * self._y_scale)
         else:
-            scale = Triangular(pooled(found.factor.transpose(1, 2)) * self._y_scale[:, None])
+            scale = Triangular(pooled(found.factor.swapaxes(1, 2)) * self._y_scale[:, None])
         weights = pooled(found.weights) / len(found.weights)
         if members is not None:
             members = members / members.mean(axis=1, keepdims=True)

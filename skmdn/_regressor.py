@@ -266,7 +266,8 @@ default="diagonal"
     def _replaced(self, learn):
         """Let a copy learn, and become it once it has: an error leaves the old model whole."""
         model = copy.copy(self)
-        with torch.no_grad():
+        # What overflows on the way is judged and, if it is no number, not taken.
+        with torch.no_grad(), np.errstate(all="ignore"):
             learn(model)
         self.__dict__.clear()
         self.__dict__.update(model.__dict__)

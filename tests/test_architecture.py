@@ -20,6 +20,7 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in SOU
 
 DISTRIBUTION = r"skmdn\.distribution(\..+)?"
 LEARNING = r"skmdn\.learning(\..+)?"
+ARRAYS = r"skmdn\.learning\.arrays"
 NOISE = r"skmdn\.learning\.noise"
 
 # Which modules of the package a module may import, wherever in the file: (who, whom), as patterns.
@@ -29,8 +30,9 @@ ARROWS = [
     (r"skmdn", r"skmdn\..+"),
     (r"skmdn\.distribution", DISTRIBUTION),
     (r"skmdn\.distribution\..+", r"skmdn\.distribution\.(?!mixture$).+"),
-    (NOISE, r"nothing"),
-    (rf"(?!{NOISE}$){LEARNING}", r"skmdn\.learning\.(?!training$).+"),
+    (ARRAYS, r"nothing"),
+    (NOISE, ARRAYS),
+    (rf"(?!({ARRAYS}|{NOISE})$){LEARNING}", r"skmdn\.learning\.(?!training$).+"),
     (r"skmdn\.metrics", DISTRIBUTION),
     (r"skmdn\.display", rf"skmdn\.metrics|{DISTRIBUTION}"),
     (r"skmdn\._prediction", DISTRIBUTION),

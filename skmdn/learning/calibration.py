@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,13 +48,13 @@ class Calibration(NamedTuple):
         Mean log-likelihood of these rows by the members that hold them out.
     member_factor : float
         What the members' variances are to be multiplied by.
-    pooled_factors : Tensor of shape (E,)
+    pooled_factors : ndarray of shape (E,)
         The same, for the mixture of all members.
     """
 
     score: float | None
     member_factor: float
-    pooled_factors: Tensor
+    pooled_factors: np.ndarray
 
 
 def search_factors(
@@ -144,13 +145,13 @@ def _scores_of_one(
 def calibrate(objective: MixtureObjective, flat: Tensor) -> Calibration:
     """Search for the factors of final parameters, from where that of others ended."""
     if objective.n_held_out == 0:
-        return Calibration(None, 1.0, torch.ones(len(objective.offsets), dtype=torch.float64))
+        return Calibration(None, 1.0, np.ones(len(objective.offsets)))
     factor = settled_factors(objective, flat, objective.factors or (1.0, 1.0))[1][0]
     score = _scores_of_one(objective, flat, objective.n_held_out, [factor])
     return Calibration(float(score), factor, pooled_factors(objective, flat, factor))
 
 
-def pooled_factors(objective: MixtureObjective, flat: Tensor, factor: float) -> Tensor:
+def pooled_factors(objective: MixtureObjective, flat: Tensor, factor: float) -> np.ndarray:
     """Return the variance factors of the members of their equally weighted mixture.
 
     Let R be the mean squared error of a member's mean, in units of its own variance, and B the
@@ -177,10 +178,10 @@ def pooled_factors(objective: MixtureObjective, flat: Tensor, factor: float) -> 
 
     Returns
     -------
-    Tensor of shape (E,)
+    ndarray of shape (E,)
     """
     n_members = len(objective.offsets)
-    factors = torch.full((n_members,), factor, dtype=torch.float64)
+    factors = np.full(n_members, factor)
     if objective.n_shared == 0:
         return factors  # nothing says that less would do
     steps = range(_FIRST, _LAST + max(_TAIL_STEPS) + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,29 +44,29 @@ def starting_point(
 ) -> Tensor:
     """Return the flat vector a training on ``table`` (features, targets, weight) starts from."""
     y, weights = table[:, architecture.n_features : -1], table[:, -1]
-    head_bias = starting_head_bias(loss, slab_means(y, weights, loss.n_components))
+    head_bias = starting_head_bias(loss, slab_means(y, weights, loss.n_components).numpy())
     return starting_parameters(architecture, head_bias, generator)
 
 
-def starting_head_bias(loss: MixtureLoss, means: Tensor) -> Tensor:
+def starting_head_bias(loss: MixtureLoss, means: np.ndarray) -> np.ndarray:
     """Return the raw outputs (P,) of equally weighted components at ``means`` (K, D)."""
-    bias = torch.zeros(1, loss.n_outputs, 1, dtype=means.dtype)
+    bias = np.zeros((1, loss.n_outputs, 1))
     _, locations, raw_variances, _ = loss.split(bias)
     means = means[None, :, :, None]
-    locations.copy_(means if loss.link is None else loss.link.inverse(means))
-    raw_variances.copy_(raw_variance(torch.tensor(_STARTING_VARIANCE, dtype=means.dtype)))
+    locations[:] = means if loss.link is None else loss.link.inverse(means)
+    raw_variances[:] = raw_variance(_STARTING_VARIANCE)
     return bias[0, :, 0]
 
 
 def starting_parameters(
-    architecture: Architecture, head_bias: Tensor, generator: torch.Generator
+    architecture: Architecture, head_bias: np.ndarray, generator: torch.Generator
 ) -> Tensor:
     """Draw the flat vector a training starts from; the members differ by chance alone.
 
     Dense layers keep the size of their signal (He et al. 2015). The last one starts small, so that
     every row first has the mixture in ``head_bias`` (P,).
     """
-    flat = torch.zeros(architecture.n_parameters, dtype=head_bias.dtype)
+    flat = torch.zeros(architecture.n_parameters, dtype=torch.float32)
     p = architecture.views(flat)
     gain = ACTIVATIONS[architecture.activation].gain
     sizes = architecture.layer_sizes
@@ -79,5 +80,5 @@ def starting_parameters(
         p[f"weight_{i}"].normal_(0.0, math.sqrt(gain / fan_in), generator=generator)
         p[f"bias_{i}"].uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
     p["head_weight"].normal_(0.0, _HEAD_GAIN * sizes[-1] ** -0.5, generator=generator)
-    p["head_bias"][:] = head_bias.unsqueeze(1)
+    p["head_bias"][:] = torch.from_numpy(head_bias).unsqueeze(1)
     return flat

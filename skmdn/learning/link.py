@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-import torch
 from scipy.optimize import minimize
 from scipy.special import ndtri
-from torch import Tensor
+
+from .arrays import Array, converted, namespace
 
 #: Levels of the quantiles that a curve is fitted to.
 _LEVELS = (np.arange(200) + 0.5) / 200
@@ -48,44 +48,44 @@ class JohnsonLink:
 
     Parameters
     ----------
-    xi, lambda_, gamma, delta : Tensor of shape (D, 1)
+    xi, lambda_, gamma, delta : array of shape (D, 1)
     """
 
-    xi: Tensor
-    lambda_: Tensor
-    gamma: Tensor
-    delta: Tensor
+    xi: Array
+    lambda_: Array
+    gamma: Array
+    delta: Array
 
     @classmethod
     def fit(cls, y: np.ndarray, weights: np.ndarray) -> JohnsonLink:
         """Fit a curve to each of the standardised targets (n, D), rows weighted."""
         found = np.array([_johnson(column) for column in _quantiles(y, weights).T])
-        return cls(*torch.from_numpy(found.T.copy()).unsqueeze(2))
+        return cls(*found.T[:, :, None].copy())
 
-    def like(self, tensor: Tensor) -> JohnsonLink:
-        """Return the curves in the dtype and on the device of a tensor."""
-        return JohnsonLink(*(getattr(self, part.name).to(tensor) for part in fields(self)))
+    def like(self, array: Array) -> JohnsonLink:
+        """Return the curves to compute with arrays like this."""
+        return JohnsonLink(*(converted(getattr(self, part.name), array) for part in fields(self)))
 
-    def curve(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def curve(self, u: Array) -> tuple[Array, Array, Array]:
         """Return m, m' and m'' / m' at u (..., D, B); far out they are those of the nearest end.
 
         Gradients made of them go on pulling what is beyond the end back.
         """
-        t = self._place(u)
-        sinh, cosh = t.sinh(), t.cosh()
+        xp, t = namespace(u), self._place(u)
+        sinh, cosh = xp.sinh(t), xp.cosh(t)
         slope = self.lambda_ / self.delta * cosh
         return self.xi + self.lambda_ * sinh, slope, sinh / (self.delta * cosh)
 
-    def means(self, u: Tensor) -> Tensor:
+    def means(self, u: Array) -> Array:
         """Return m alone."""
-        return self.xi + self.lambda_ * self._place(u).sinh()
+        return self.xi + self.lambda_ * namespace(u).sinh(self._place(u))
 
-    def _place(self, u: Tensor) -> Tensor:
-        return ((u - self.gamma) / self.delta).clamp_(-_FARTHEST, _FARTHEST)
+    def _place(self, u: Array) -> Array:
+        return ((u - self.gamma) / self.delta).clip(-_FARTHEST, _FARTHEST)
 
-    def inverse(self, means: Tensor) -> Tensor:
+    def inverse(self, means: Array) -> Array:
         """Return the u at which m has the values ``means`` (..., D, B)."""
-        return self.gamma + self.delta * ((means - self.xi) / self.lambda_).asinh()
+        return self.gamma + self.delta * namespace(means).arcsinh((means - self.xi) / self.lambda_)
 
 
 def _quantiles(y: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -28,19 +28,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import NamedTuple, TypeAlias
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from .arrays import Array, converted, namespace, softmax
 from .link import JohnsonLink
-from .noise import NoiseModel, covariance_factor, excess_variance, unit_triangular
+from .noise import NoiseModel, covariance_factor, decorrelated, excess_variance, regressions
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
 #: Logits, locations, raw variances and couplings, as views of raw outputs.
-Parts: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
+Parts: TypeAlias = tuple[Array, Array, Array, Array]
 
 
 @dataclass(frozen=True)
@@ -79,130 +80,138 @@ class MixtureLoss:
         """How many numbers the network must give for one row."""
         return sum(self.sizes)
 
-    def split(self, raw: Tensor) -> Parts:
-        """View raw outputs (E, P, B) as logits, locations, raw variances and couplings."""
+    @cached_property
+    def _shapes(self) -> tuple[tuple[int, ...], ...]:
         k, d = self.n_components, self.n_targets
-        logits, locations, variances, couplings = raw.split(self.sizes, dim=1)
-        shape = self.noise.variance_shape(k, d) if self.noise.learned else (0, 1)
-        return (
-            logits,
-            locations.unflatten(1, (k, d)),
-            variances.unflatten(1, shape),
-            couplings.unflatten(1, (k, -1)) if self.noise.coupled and d > 1 else couplings,
-        )
+        variances = self.noise.variance_shape(k, d) if self.noise.learned else (0, 1)
+        return (k,), (k, d), variances, (k, self.sizes[3] // k)
 
-    def components(self, locations: Tensor, raw_variances: Tensor) -> Components:
+    def split(self, raw: Array) -> Parts:
+        """View raw outputs (E, P, B) as logits, locations, raw variances and couplings."""
+        cuts = pairwise(accumulate(self.sizes, initial=0))
+        logits, locations, variances, couplings = (
+            raw[:, start:stop].reshape(len(raw), *shape, raw.shape[2])
+            for (start, stop), shape in zip(cuts, self._shapes, strict=True)
+        )
+        return logits, locations, variances, couplings
+
+    def components(self, locations: Array, raw_variances: Array) -> Components:
         """Return means and variances, and what the chain rule needs of how they came about."""
         if not self.noise.learned:
-            variances = locations.new_full((1, 1, 1, 1), self.fixed_variance)
+            variances = namespace(locations).full_like(
+                locations[:1, :1, :1, :1], self.fixed_variance
+            )
             return Components(locations, variances, variances)
+        excess = excess_variance(raw_variances)
         if self.link is None:
-            excess = excess_variance(raw_variances)
             return Components(locations, excess + self.reg_covar, excess)
         means, slope, bend = self.link.curve(locations)
-        excess = excess_variance(raw_variances) * slope * slope
+        excess = excess * slope * slope
         return Components(means, excess + self.reg_covar, excess, slope, bend)
 
-    def triangular(self, couplings: Tensor) -> Tensor | None:
-        """Return T (E, K, D, D, B), or None where it is the identity."""
-        return unit_triangular(couplings, self.n_targets) if couplings.shape[1] else None
+    def errors(self, y: Array, means: Array, couplings: Array) -> tuple[Array, Array]:
+        """Return r and e (E, K, D, B)."""
+        residuals = y[:, None] - means
+        if couplings.shape[2] == 0:
+            return residuals, residuals
+        return residuals, decorrelated(couplings, residuals)
 
-    def joint(self, raw: Tensor, y: Tensor) -> Tensor:
+    def joint(self, raw: Array, y: Array) -> Array:
         """Return l (E, K, B), the log-density of ``y`` (E, D, B) together with each component."""
         logits, locations, raw_variances, couplings = self.split(raw)
-        found, triangular = self.components(locations, raw_variances), self.triangular(couplings)
-        residuals = y.unsqueeze(1) - found.means
-        if triangular is not None:
-            residuals = (triangular * residuals.unsqueeze(2)).sum(3)
-        terms = residuals.square() / found.variances + found.variances.log()
-        return logits.log_softmax(1) - 0.5 * terms.sum(2) - self.n_targets * _HALF_LOG_2PI
+        found = self.components(locations, raw_variances)
+        _, e = self.errors(y, found.means, couplings)
+        terms = e * e / found.variances + namespace(raw).log(found.variances)
+        log_w = logits - softmax(logits)[1][:, None]
+        return log_w - 0.5 * terms.sum(2) - self.n_targets * _HALF_LOG_2PI
 
-    def nll(self, raw: Tensor, y: Tensor) -> Tensor:
+    def nll(self, raw: Array, y: Array) -> Array:
         """Return the negative log-likelihood (E, B), in nats; autograd goes through it."""
-        return -self.joint(raw, y).logsumexp(1)
+        return -softmax(self.joint(raw, y))[1]
 
-    def gradient(self, raw: Parts, y: Tensor, out: Parts) -> Tensor:
+    def gradient(self, raw: Parts, y: Array, out: Parts) -> Array:
         """Write the gradient of each row's negative log-likelihood by ``raw`` into ``out``.
 
         Parameters
         ----------
-        raw, out : tuple of Tensor
+        raw, out : tuple of array
             As `split` views them.
-        y : Tensor of shape (E, D, B)
+        y : array of shape (E, D, B)
 
         Returns
         -------
-        Tensor of shape (E, B)
+        array of shape (E, B)
             The negative log-likelihoods.
         """
+        xp = namespace(y)
         logits, locations, raw_variances, couplings = raw
         d_logits, d_locations, d_variances, d_couplings = out
-        log_w = logits.log_softmax(1)
-        found, triangular = self.components(locations, raw_variances), self.triangular(couplings)
+        found = self.components(locations, raw_variances)
 
-        r = y.unsqueeze(1) - found.means
-        e = r if triangular is None else (triangular * r.unsqueeze(2)).sum(3)
+        r, e = self.errors(y, found.means, couplings)
         z = e / found.variances
         ze = z * e
-        joint = torch.sub(log_w, (found.variances.log() + ze).sum(2), alpha=0.5)
-        log_p = joint.log_softmax(1)
-        nll = (log_p[:, 0] - joint[:, 0]).add_(self.n_targets * _HALF_LOG_2PI)
-
-        p = log_p.exp_()
-        torch.sub(log_w.exp_(), p, out=d_logits)
-        p = p.unsqueeze(2)
+        joint = logits - 0.5 * (xp.log(found.variances) + ze).sum(2)
+        # The softmax of the weights and that of the responsibilities in one go.
+        shares, totals = softmax(xp.concatenate([logits, joint]))
+        n_members = len(logits)
+        p = shares[n_members:]
+        xp.subtract(shares[:n_members], p, out=d_logits)
+        p = p[:, :, None]
         if self.noise.learned:
-            surplus = torch.addcmul(p, ze, p, value=-1.0).sum_to_size(raw_variances.shape)
             # exp(a) / sigma^2 = 1 - reg_covar / sigma^2, written without the cancellation.
-            share = torch.div(found.excess, found.variances)
-            torch.mul(surplus, share, out=d_variances)
-            d_variances.mul_(0.5)
-        pz = z.mul_(p)
-        if triangular is None:
-            torch.neg(pz, out=d_locations)
-        else:
-            torch.sum(triangular * pz.unsqueeze(3), 2, out=d_locations).neg_()
-            size, device = self.n_targets, y.device
-            rows, columns = torch.tril_indices(size, size, -1, device=device)
-            torch.mul(pz[:, :, rows], r[:, :, columns], out=d_couplings).neg_()
+            surplus = _summed_to(raw_variances, p - ze * p) * (found.excess / found.variances)
+            xp.multiply(surplus, 0.5, out=d_variances)
+        pz = p * z
+        xp.negative(pz, out=d_locations)
+        for i, own in regressions(self.n_targets if couplings.shape[2] else 1):
+            d_locations[:, :, :i] += couplings[:, :, own] * pz[:, :, i : i + 1]
+            d_couplings[:, :, own] = -pz[:, :, i : i + 1] * r[:, :, :i]
         if found.slope is not None and found.bend is not None:
-            d_locations.mul_(found.slope).addcmul_(found.bend, d_variances, value=2.0)
-        return nll
+            d_locations *= found.slope
+            d_locations += 2.0 * found.bend * d_variances
+        return self.n_targets * _HALF_LOG_2PI + totals[:n_members] - totals[n_members:]
 
-    def like(self, tensor: Tensor) -> MixtureLoss:
-        """Return the same loss for raw outputs in the dtype and on the device of a tensor."""
-        return self if self.link is None else replace(self, link=self.link.like(tensor))
+    def like(self, array: Array) -> MixtureLoss:
+        """Return the same loss for arrays like this."""
+        return self if self.link is None else replace(self, link=self.link.like(array))
 
-    def tempered(self, raw: Tensor, factors: float | Tensor) -> Tensor:
+    def tempered(self, raw: Array, factors: float | np.ndarray) -> Array:
         """Return raw outputs whose variances above the floor are this many times as large.
 
         Factors (E,) are the members' own.
         """
         if not self.noise.learned:
             return raw
-        raw = raw.clone()
-        logarithms = torch.as_tensor(factors, dtype=torch.float64).log().to(raw)
-        self.split(raw)[2].add_(logarithms.view(-1, 1, 1, 1))
-        return raw
+        first, last = self.sizes[0] + self.sizes[1], sum(self.sizes[:3])
+        shift = np.zeros((np.size(factors), raw.shape[1], 1))
+        shift[:, first:last, 0] = np.log(factors)[..., None]
+        return raw + converted(shift, raw)
 
-    def means(self, raw: Tensor) -> Tensor:
+    def means(self, raw: Array) -> Array:
         """Return the mean (E, D, B) of each member's mixtures."""
         logits, means, _, _ = self.split(raw)
         if self.link is not None:
             means = self.link.means(means)
-        return (logits.softmax(1).unsqueeze(2) * means).sum(1)
+        return (softmax(logits)[0][:, :, None] * means).sum(1)
 
-    def parameters(self, raw: Tensor) -> MixtureParameters:
+    def parameters(self, raw: np.ndarray) -> MixtureParameters:
         """Return the mixtures that raw outputs (E, P, B) stand for."""
         logits, locations, raw_variances, couplings = self.split(raw)
-        found, triangular = self.components(locations, raw_variances), self.triangular(couplings)
-        means, variances = found.means, found.variances.expand(found.means.shape)
+        found = self.components(locations, raw_variances)
+        sds = np.sqrt(np.broadcast_to(found.variances, found.means.shape))
         return MixtureParameters(
-            weights=logits.softmax(1).movedim(-1, 1),
-            means=means.movedim(-1, 1),
-            sds=variances.sqrt().movedim(-1, 1),
-            factor=None if triangular is None else covariance_factor(triangular, variances),
+            weights=np.moveaxis(softmax(logits)[0], -1, 1),
+            means=np.moveaxis(found.means, -1, 1),
+            sds=np.moveaxis(sds, -1, 1),
+            factor=covariance_factor(couplings, sds) if couplings.shape[2] else None,
         )
+
+
+def _summed_to(shared: Array, terms: Array) -> Array:
+    """Return terms (E, K, D, B) summed over what shares one variance."""
+    axes = tuple(i for i in (1, 2) if shared.shape[i] < terms.shape[i])
+    return terms.sum(axes, keepdims=True) if axes else terms
 
 
 class Components(NamedTuple):
@@ -210,18 +219,18 @@ class Components(NamedTuple):
 
     Attributes
     ----------
-    means, variances : Tensor
-    excess : Tensor
+    means, variances : array
+    excess : array
         The variances above their floor.
-    slope, bend : Tensor or None
+    slope, bend : array or None
         m' and m'' / m' of the link, where there is one.
     """
 
-    means: Tensor
-    variances: Tensor
-    excess: Tensor
-    slope: Tensor | None = None
-    bend: Tensor | None = None
+    means: Array
+    variances: Array
+    excess: Array
+    slope: Array | None = None
+    bend: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -230,15 +239,15 @@ class MixtureParameters:
 
     Attributes
     ----------
-    weights : Tensor of shape (E, B, K)
-    means : Tensor of shape (E, B, K, D)
-    sds : Tensor of shape (E, B, K, D)
+    weights : ndarray of shape (E, B, K)
+    means : ndarray of shape (E, B, K, D)
+    sds : ndarray of shape (E, B, K, D)
         Conditional standard deviations; the marginal ones where ``factor`` is None.
-    factor : Tensor of shape (E, K, B, D, D) or None
+    factor : ndarray of shape (E, K, B, D, D) or None
         Lower Cholesky factors of the covariances, where targets are correlated.
     """
 
-    weights: Tensor
-    means: Tensor
-    sds: Tensor
-    factor: Tensor | None
+    weights: np.ndarray
+    means: np.ndarray
+    sds: np.ndarray
+    factor: np.ndarray | None

@@ -19,11 +19,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from .arrays import Array, as_array, namespace
+
+#: Batches of matrices: left, right, and where their product goes.
+Products: TypeAlias = list[tuple[Array, Array, Array]]
 _aten = torch.ops.aten
 
 
@@ -128,7 +132,7 @@ class Architecture:
         for i, (fan_in, fan_out) in enumerate(pairwise(self.layer_sizes)):
             shapes[f"weight_{i}"] = (e, fan_in, fan_out)
             shapes[f"bias_{i}"] = (e, 1, fan_out)
-        shapes["head_weight"] = (e, self.n_outputs, self.layer_sizes[-1])
+        shapes["head_weight"] = (e, self.layer_sizes[-1], self.n_outputs)
         shapes["head_bias"] = (e, self.n_outputs, 1)
         return shapes
 
@@ -159,7 +163,7 @@ def raw_outputs(architecture: Architecture, p: Mapping[str, Any], x: Tensor) -> 
     for i in range(len(architecture.hidden_layer_sizes)):
         a = torch.baddbmm(p[f"bias_{i}"], h, p[f"weight_{i}"])
         h = ACTIVATIONS[architecture.activation].function(a)
-    return torch.baddbmm(p["head_bias"], p["head_weight"], h.mT)
+    return torch.baddbmm(p["head_bias"], p["head_weight"].mT, h.mT)
 
 
 class MixtureNetwork(nn.Module):
@@ -229,6 +233,7 @@ class ClosedForm:
         self.a = [torch.empty_like(h) for h in self.h[1:]]
         self.raw = empty(arch.n_outputs, n_rows)
         self.d_raw = torch.empty_like(self.raw)
+        self.xp = namespace(as_array(flat))
         self._make_views()
 
     def _make_views(self) -> None:
@@ -238,59 +243,73 @@ class ClosedForm:
         self.v, self.d_v = (
             h[..., f:].unflatten(2, (f, -1)).permute(0, 2, 3, 1) for h in (self.h[0], self.d_h[0])
         )  # (E, F, c, B)
-        self.cos, self.sin = self.wave.chunk(2, dim=2)
-        self.d_cos, self.d_sin = self.d_wave.chunk(2, dim=2)
-        c, g_c = p["embedding_weight"].flatten(0, 1), g["embedding_weight"].flatten(0, 1)
-        x, wave, angle, embedded, d_wave = (
-            part.flatten(0, 1)
-            for part in (self.x, self.wave, self.angle, self.embedded, self.d_wave)
+        self.waves = as_array(self.angle), *map(as_array, self.wave.chunk(2, dim=2))
+        self.d_waves = self.d_wave.chunk(2, dim=2)
+        c, g_c = p["embedding_weight"], g["embedding_weight"]
+        self.embed = products((c, self.wave, self.embedded))
+        self.embed_back = products(
+            (self.embedded, self.wave.mT, g_c),
+            (c.mT, self.embedded, self.d_wave),
         )
-        #: Products (left, right, out) over members and features as one batch.
-        self.embed = c, wave, embedded
-        self.embed_back = (embedded, wave.mT, g_c), (c.mT, embedded, d_wave)
-        self.to_frequency = angle, x.mT, g["frequency"].flatten(0, 1)
-        numbers = range(len(self.a))
-        self.weights = [(p[f"bias_{i}"], p[f"weight_{i}"]) for i in numbers]
-        self.back = [
-            (self.h[i].mT, g[f"weight_{i}"], g[f"bias_{i}"], p[f"weight_{i}"].mT) for i in numbers
+        self.to_frequency = products((self.angle, self.x.mT, g["frequency"]))
+        self.layers = [
+            (products((h, p[f"weight_{i}"], a)), p[f"bias_{i}"])
+            for i, (h, a) in enumerate(zip(self.h, self.a, strict=False))
         ]
-        self.head = p["head_bias"], p["head_weight"], self.h[-1].mT
+        self.layers_back = [
+            (
+                products((h.mT, d_a, g[f"weight_{i}"]), (d_a, p[f"weight_{i}"].mT, d_h)),
+                g[f"bias_{i}"],
+            )
+            for i, (h, d_h, d_a) in enumerate(zip(self.h, self.d_h, self.d_h[1:], strict=False))
+        ]
+        h, d_h, w = self.h[-1].mT, self.d_h[-1], p["head_weight"].mT
+        self.head = products((w, h, self.raw))
+        self.head_back = products((h, self.d_raw.mT, g["head_weight"]), (self.d_raw.mT, w, d_h))
+
+    def multiply(self, operands: Products) -> None:
+        """Take products."""
+        for left, right, out in operands:
+            self.xp.matmul(left, right, out=out)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return raw outputs (E, P, B) for features (E, B, F); valid until the next call."""
         self.plain_x[0].copy_(x)
         self.plain_x[1].copy_(x.mT)
         torch.mul(self.x, self.p["frequency"], out=self.angle)
-        torch.cos(self.angle, out=self.cos)
-        torch.sin(self.angle, out=self.sin)
-        c, wave, embedded = self.embed
-        torch.bmm(c, wave, out=embedded)
+        angle, cos, sin = self.waves
+        self.xp.cos(angle, out=cos)
+        self.xp.sin(angle, out=sin)
+        self.multiply(self.embed)
         self.v.copy_(self.embedded)
-        for i, (bias, weight) in enumerate(self.weights):
-            torch.baddbmm(bias, self.h[i], weight, out=self.a[i])
-            self.activation.write(self.a[i], self.h[i + 1])
-        return torch.baddbmm(*self.head, out=self.raw)
+        for i, (product, bias) in enumerate(self.layers):
+            self.multiply(product)
+            self.activation.write(self.a[i].add_(bias), self.h[i + 1])
+        self.multiply(self.head)
+        return self.raw.add_(self.p["head_bias"])
 
     def backward(self) -> None:
         """Turn ``d_raw``, the gradient at the raw outputs, into the parameters' gradient."""
-        g, d_raw = self.g, self.d_raw
-        torch.bmm(d_raw, self.h[-1], out=g["head_weight"])
-        torch.sum(d_raw, 2, keepdim=True, out=g["head_bias"])
-        torch.bmm(d_raw.mT, self.p["head_weight"], out=self.d_h[-1])
+        self.multiply(self.head_back)
+        torch.sum(self.d_raw, 2, keepdim=True, out=self.g["head_bias"])
         for i in reversed(range(len(self.a))):
-            h, g_weight, g_bias, weight = self.back[i]
+            pair, g_bias = self.layers_back[i]
             d_a = self.d_h[i + 1]
             self.activation.chain(d_a, self.a[i], self.h[i + 1])
-            torch.bmm(h, d_a, out=g_weight)
+            self.multiply(pair)
             torch.sum(d_a, 1, keepdim=True, out=g_bias)
-            torch.bmm(d_a, weight, out=self.d_h[i])
         self._embedding_backward()
 
     def _embedding_backward(self) -> None:
         self.embedded.copy_(self.d_v)
-        for left, right, out in self.embed_back:
-            torch.bmm(left, right, out=out)
-        d_angle = torch.mul(self.cos, self.d_sin, out=self.angle)
-        d_angle.addcmul_(self.sin, self.d_cos, value=-1.0)
-        left, right, out = self.to_frequency
-        torch.bmm(left, right, out=out)
+        self.multiply(self.embed_back)
+        cos, sin = self.wave.chunk(2, dim=2)
+        d_cos, d_sin = self.d_waves
+        d_angle = torch.mul(cos, d_sin, out=self.angle)
+        d_angle.addcmul_(sin, d_cos, value=-1.0)
+        self.multiply(self.to_frequency)
+
+
+def products(*operands: tuple[Tensor, Tensor, Tensor]) -> Products:
+    """Return (left, right, out) of batched products as what multiplies them fastest."""
+    return [(as_array(left), as_array(right), as_array(out)) for left, right, out in operands]

@@ -16,10 +16,13 @@ network's raw output is one run of memory.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
+
+from .arrays import Array, namespace
 
 
 @dataclass(frozen=True)
@@ -76,54 +79,64 @@ NOISE_MODELS = {
 }
 
 
-def excess_variance(raw: Tensor) -> Tensor:
+def excess_variance(raw: Array) -> Array:
     """Return the variance above the floor, ``exp(raw)``; `raw_variance` inverts it.
 
     The logarithm is what is learned: a step then changes a variance by a factor, whatever its
     size. It is bounded so that no input, however far from the training rows, overflows float32,
     not even where a link is steep.
     """
-    return raw.clamp(-60.0, 30.0).exp()
+    return namespace(raw).exp(raw.clip(-60.0, 30.0))
 
 
-def raw_variance(variance: Tensor) -> Tensor:
+def raw_variance(variance: float) -> float:
     """Return the raw output whose `excess_variance` is ``variance``."""
-    return variance.log()
+    return math.log(variance)
 
 
-def unit_triangular(couplings: Tensor, n_targets: int) -> Tensor:
-    """Return ``T`` with ``-couplings`` below its unit diagonal.
+def regressions(n_targets: int) -> Iterator[tuple[int, slice]]:
+    """Yield each target but the first, and where its coefficients on those before it stand."""
+    start = 0
+    for i in range(1, n_targets):
+        yield i, slice(start, start + i)
+        start += i
+
+
+def decorrelated(couplings: Array, residuals: Array) -> Array:
+    """Return ``T r`` for residuals r (E, K, D, B).
 
     Parameters
     ----------
-    couplings : Tensor of shape (..., D (D - 1) / 2, B)
-        Regression coefficients of each target on the earlier ones, row by row.
-
-    Returns
-    -------
-    Tensor of shape (..., D, D, B)
+    couplings : array of shape (E, K, D (D - 1) / 2, B)
+        Regression coefficients of each target on the earlier ones, row by row: ``-T`` below its
+        unit diagonal.
     """
-    rows, columns = torch.tril_indices(n_targets, n_targets, -1, device=couplings.device)
-    *leading, _, n_rows = couplings.shape
-    matrix = couplings.new_zeros(*leading, n_targets, n_targets, n_rows)
-    matrix.diagonal(dim1=-3, dim2=-2).fill_(1.0)
-    matrix[..., rows, columns, :] = -couplings
-    return matrix
+    rows = [residuals[:, :, 0]]
+    for i, own in regressions(residuals.shape[2]):
+        explained = (couplings[:, :, own] * residuals[:, :, :i]).sum(2)
+        rows.append(residuals[:, :, i] - explained)
+    return namespace(residuals).stack(rows, axis=2)
 
 
-def covariance_factor(triangular: Tensor, variances: Tensor) -> Tensor:
+def covariance_factor(couplings: np.ndarray, sds: np.ndarray) -> np.ndarray:
     """Return the lower Cholesky factor ``L = T^-1 diag(sigma)`` of the covariance.
 
+    Row by row, ``T L = diag(sigma)`` says that each target is what the ones before it explain, and
+    a deviation of its own.
+
     Parameters
     ----------
-    triangular : Tensor of shape (..., D, D, B)
-        ``T``, as `unit_triangular` returns it.
-    variances : Tensor of shape (..., D, B)
+    couplings : ndarray of shape (E, K, D (D - 1) / 2, B)
+        As in `decorrelated`.
+    sds : ndarray of shape (E, K, D, B)
+        ``sigma``.
 
     Returns
     -------
-    Tensor of shape (..., B, D, D)
+    ndarray of shape (E, K, B, D, D)
     """
-    matrix = triangular.movedim(-1, -3)
-    diagonal = torch.diag_embed(variances.sqrt().movedim(-1, -2))
-    return torch.linalg.solve_triangular(matrix, diagonal, upper=False, unitriangular=True)
+    rows = np.moveaxis(couplings, 2, -1)
+    factor = np.moveaxis(sds, 2, -1)[..., None] * np.eye(sds.shape[2])
+    for i, own in regressions(sds.shape[2]):
+        factor[..., i, :i] = (rows[..., None, own] @ factor[..., :i, :i])[..., 0, :]
+    return factor

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .arrays import Array, as_array
 from .calibration import search_factors, settled_factors, training_score
 from .loss import MixtureLoss
 from .network import Architecture, ClosedForm, raw_outputs
@@ -74,7 +75,8 @@ class MixtureObjective:
         n_held_out: int,
         batch_size: int,
     ):
-        self.architecture, self.loss, self.table = architecture, loss.like(flat), table
+        self.architecture, self.table = architecture, table
+        self.loss = loss.like(as_array(flat))
         self.flat, self.gradient = flat, torch.zeros_like(flat)
         self.n_rows, self.n_held_out = len(table), n_held_out
         self.n_train = self.n_rows - n_held_out
@@ -83,7 +85,8 @@ class MixtureObjective:
         self.n_shared = max(0, n_held_out - -(-self.n_rows // architecture.n_members))
         self.offsets = torch.from_numpy(starts).to(table.device).unsqueeze(1)
         self.network = ClosedForm(architecture, flat, self.gradient, batch_size)
-        self.raw, self.d_raw = map(self.loss.split, (self.network.raw, self.network.d_raw))
+        self.d_raw = as_array(self.network.d_raw)
+        self.parts, self.d_parts = map(self.loss.split, (as_array(self.network.raw), self.d_raw))
         self.batch_size, self.n_batches = batch_size, -(-self.n_train // batch_size)
         #: Where the search for the variances' factors stands; not yet begun.
         self.factors: tuple[float, float] | None = None
@@ -109,18 +112,19 @@ class MixtureObjective:
             parts = (part.split(self.batch_size, axis) for part, axis in ((x, 1), (y, 2)))
             yield from zip(*parts, weights.split(self.batch_size, 1), strict=True)
 
-    def step(self, batch: Batch) -> Tensor:
-        """Set ``gradient`` for a batch, summed over rows; return its mean loss over all members.
+    def step(self, batch: Batch) -> Array:
+        """Set ``gradient`` for a batch, summed over rows; return the weighted losses (E, B).
 
-        A mean over rows, not over their weights: the batches add up to the gradient of the whole,
-        in which a row of weight two counts twice.
+        A sum over rows, not a mean by weight: the batches add up to the gradient of the whole, in
+        which a row of weight two counts twice.
         """
         x, y, weights = batch
         self.network.forward(x)
-        losses = self.loss.gradient(self.raw, y, out=self.d_raw)
-        self.network.d_raw.mul_(weights.unsqueeze(1))
+        weights = as_array(weights)
+        losses = self.loss.gradient(self.parts, as_array(y), out=self.d_parts)
+        self.d_raw *= weights[:, None]
         self.network.backward()
-        return losses.mul_(weights).mean()
+        return losses * weights
 
     def held_out_rows(self, positions: Tensor) -> Tensor:
         """Return the rows (E, B) of the members at positions (B,) of the rows they hold out."""
@@ -141,14 +145,15 @@ class MixtureObjective:
         """
         x, y, weights = self._gather(rows)
         raw = raw_outputs(self.architecture, self.architecture.views(flat), x)
+        raw, y = as_array(raw), as_array(y)
         nll = [self.loss.nll(self.loss.tempered(raw, factor), y) for factor in factors]
-        return -torch.stack(nll), weights
+        return -torch.stack([torch.as_tensor(part) for part in nll]), weights
 
     def residuals(self, flat: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return targets less the members' means (E, D, B), and the weights (E, B)."""
         x, y, weights = self._gather(rows)
         raw = raw_outputs(self.architecture, self.architecture.views(flat), x)
-        return y - self.loss.means(raw), weights
+        return y - torch.as_tensor(self.loss.means(as_array(raw))), weights
 
     def judge(self, flat: Tensor) -> float:
         """Return the log-likelihood that the members' mixture is expected to have on new rows.

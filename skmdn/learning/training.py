@@ -18,6 +18,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from .arrays import Array
+
 
 class Objective(Protocol):
     """What the loop asks of the thing it trains."""
@@ -28,8 +30,8 @@ class Objective(Protocol):
     def batches(self, generator: torch.Generator) -> Iterator[Any]:
         """Yield the batches of a shuffled pass over the training rows."""
 
-    def step(self, batch: Any) -> Tensor:
-        """Set ``gradient`` for a batch; return its mean loss."""
+    def step(self, batch: Any) -> Array:
+        """Set ``gradient`` for a batch; return its losses."""
 
     def judge(self, flat: Tensor) -> float:
         """Return the score of ``flat``, of held-out rows if there are any; larger is better."""
@@ -158,11 +160,16 @@ class AveragedAdamW:
 
 def take_step(
     objective: Objective, optimizer: AveragedAdamW, batch: Any, learning_rate: float
-) -> Tensor:
-    """Take one step; return the batch's loss before it."""
+) -> Array:
+    """Take one step; return the batch's losses before it."""
     loss = objective.step(batch)
     optimizer.step(objective.gradient, learning_rate)
     return loss
+
+
+def mean_of(losses: list[Array]) -> float:
+    """Return the mean over batches of one size."""
+    return torch.stack([torch.as_tensor(part) for part in losses]).mean().item()
 
 
 def one_pass(
@@ -176,7 +183,7 @@ def one_pass(
         take_step(objective, optimizer, batch, learning_rate)
         for batch in objective.batches(generator)
     ]
-    return torch.stack(losses).mean().item(), len(losses)
+    return mean_of(losses), len(losses)
 
 
 def train(
@@ -264,11 +271,11 @@ class _Run:
             self.check(losses)
         return batch is not None
 
-    def check(self, losses: list[Tensor]) -> float:
+    def check(self, losses: list[Array]) -> float:
         """Judge the average and keep it if it is the best so far; return its score."""
         result, flat = self.result, self.optimizer.average
         result.n_steps += len(losses)
-        result.loss_curve.append(torch.stack(losses).mean().item())
+        result.loss_curve.append(mean_of(losses))
         score = self.objective.judge(flat)
         result.scores.append(score)
         if score > result.best_score:

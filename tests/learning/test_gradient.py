@@ -35,14 +35,18 @@ def architecture(n_outputs, activation="silu", hidden=(7, 6)):
 
 
 def check_gradient(loss, generator):
+    """In NumPy and in torch."""
     raw = draw(generator, 2, loss.n_outputs, 9).requires_grad_()
     y = draw(generator, 2, loss.n_targets, 9)
-    nll = loss.nll(raw, y)
+    nll = loss.like(raw).nll(raw, y)
     (expected,) = torch.autograd.grad(nll.sum(), raw)
-    actual = torch.full_like(raw, torch.nan)
-    found = loss.gradient(loss.split(raw.detach()), y, out=loss.split(actual))
-    torch.testing.assert_close(found, nll.detach(), rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-12)
+    for kind in (torch.as_tensor, np.asarray):
+        at, targets, actual = (kind(part.detach()) for part in (raw, y, raw * torch.nan))
+        ours = loss.like(at)
+        found = ours.gradient(ours.split(at), targets, out=ours.split(actual))
+        assert type(found) is type(at)
+        np.testing.assert_allclose(found, nll.detach(), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("n_targets", [1, 2, 3])
@@ -82,9 +86,10 @@ def test_loss_gradient_with_a_link_is_autograds(noise_type, n_targets, generator
 
 def test_gradient_is_finite_far_from_every_component():
     loss = MixtureLoss(3, 1, NOISE_MODELS["diagonal"], 1e-6)
-    raw = torch.zeros(1, loss.n_outputs, 2)
+    raw = np.zeros((1, loss.n_outputs, 2), dtype=np.float32)
     raw[:, 6:] = -30.0
-    out = torch.empty_like(raw)
-    nll = loss.gradient(loss.split(raw), torch.tensor([[[1e3, -1e3]]]), loss.split(out))
-    assert torch.isfinite(nll).all()
-    assert torch.isfinite(out).all()
+    out, y = np.empty_like(raw), np.array([[[1e3, -1e3]]], dtype=np.float32)
+    nll = loss.gradient(loss.split(raw), y, loss.split(out))
+    assert nll.dtype == np.float32
+    assert np.isfinite(nll).all()
+    assert np.isfinite(out).all()

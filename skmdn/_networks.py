@@ -129,9 +129,9 @@ class NetworkMixtures(PredictionSets):
         for start in range(0, X.shape[0], size):
             block = slice(start, start + size)
             inputs = self._inputs(X[block]).to(device, dtype)
-            with torch.no_grad(), threads_for(arch.n_parameters * len(inputs)):
-                raw = network(inputs)
-            yield block, raw.cpu().numpy()
+            with threads_for(arch.n_parameters * len(inputs)):
+                raw = network.answer(inputs)
+            yield block, raw
 
     def _raw(self, X):
         """Return raw outputs (E, P, n) for checked rows."""
@@ -158,7 +158,7 @@ class NetworkMixtures(PredictionSets):
 
     def _mixtures_from(self, raw, variance_factors, members=None):
         """Return the members' mixtures pooled, in the units of y; of ``members`` (n, E) alone."""
-        found = self._loss.parameters(self._loss.tempered(raw, variance_factors))
+        found = self._loss.parameters(raw, variance_factors)
 
         def pooled(part):
             """(E, n, K, ...) to (n, E K, ...)."""

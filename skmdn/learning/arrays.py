@@ -35,6 +35,15 @@ def converted(values: np.ndarray, array: Array) -> Array:
     return torch.from_numpy(values).to(array)
 
 
+def waves(angle: Array) -> tuple[Array, Array]:
+    """Return cosines and sines; in double precision, torch's are the fastest on the CPU, too."""
+    xp = namespace(angle)
+    if angle.dtype == np.float64:
+        angle = torch.from_numpy(angle)
+        return angle.cos().numpy(), angle.sin().numpy()
+    return xp.cos(angle), xp.sin(angle)
+
+
 def softmax(logits: Array) -> tuple[Array, Array]:
     """Return the softmax along axis 1, and the logarithm of the sum of exponentials there."""
     xp = namespace(logits)

@@ -26,6 +26,7 @@ Arrays are laid out (members E, components K, targets D, rows B).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -42,6 +43,8 @@ _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 #: Logits, locations, raw variances and couplings, as views of raw outputs.
 Parts: TypeAlias = tuple[Array, Array, Array, Array]
+#: What all variances, or each member's, are multiplied by.
+Factors: TypeAlias = float | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -98,16 +101,24 @@ class MixtureLoss:
     def components(self, locations: Array, raw_variances: Array) -> Components:
         """Return means and variances, and what the chain rule needs of how they came about."""
         if not self.noise.learned:
-            variances = namespace(locations).full_like(
-                locations[:1, :1, :1, :1], self.fixed_variance
-            )
-            return Components(locations, variances, variances)
+            one = locations[:1, :1, :1, :1]
+            return Components(locations, namespace(one).full_like(one, self.fixed_variance))
         excess = excess_variance(raw_variances)
         if self.link is None:
-            return Components(locations, excess + self.reg_covar, excess)
+            return Components(locations, excess)
         means, slope, bend = self.link.curve(locations)
-        excess = excess * slope * slope
-        return Components(means, excess + self.reg_covar, excess, slope, bend)
+        return Components(means, excess * slope * slope, slope, bend)
+
+    def variances(self, excess: Array, factors: Factors = 1.0) -> Array:
+        """Return the variances of components, those above the floor so many times as large.
+
+        Factors (E,) are the members' own.
+        """
+        if not self.noise.learned:
+            return excess
+        if np.ndim(factors):
+            factors = converted(np.reshape(factors, (-1, 1, 1, 1)), excess)
+        return excess * factors + self.reg_covar
 
     def errors(self, y: Array, means: Array, couplings: Array) -> tuple[Array, Array]:
         """Return r and e (E, K, D, B)."""
@@ -116,18 +127,22 @@ class MixtureLoss:
             return residuals, residuals
         return residuals, decorrelated(couplings, residuals)
 
-    def joint(self, raw: Array, y: Array) -> Array:
-        """Return l (E, K, B), the log-density of ``y`` (E, D, B) together with each component."""
+    def log_density(self, raw: Array, y: Array, factors: Sequence[float] = (1.0,)) -> Array:
+        """Return the log-densities (len(factors), E, B) of ``y`` (E, D, B), in nats.
+
+        One for each factor that the variances may be multiplied by; autograd goes through it.
+        """
+        xp = namespace(raw)
         logits, locations, raw_variances, couplings = self.split(raw)
         found = self.components(locations, raw_variances)
         _, e = self.errors(y, found.means, couplings)
-        terms = e * e / found.variances + namespace(raw).log(found.variances)
-        log_w = logits - softmax(logits)[1][:, None]
-        return log_w - 0.5 * terms.sum(2) - self.n_targets * _HALF_LOG_2PI
-
-    def nll(self, raw: Array, y: Array) -> Array:
-        """Return the negative log-likelihood (E, B), in nats; autograd goes through it."""
-        return -softmax(self.joint(raw, y))[1]
+        squares, constant = e * e, softmax(logits)[1] + self.n_targets * _HALF_LOG_2PI
+        densities = []
+        for factor in factors:
+            variances = self.variances(found.excess, factor)
+            terms = (squares / variances + xp.log(variances)).sum(2)
+            densities.append(softmax(logits - 0.5 * terms)[1] - constant)
+        return xp.stack(densities)
 
     def gradient(self, raw: Parts, y: Array, out: Parts) -> Array:
         """Write the gradient of each row's negative log-likelihood by ``raw`` into ``out``.
@@ -147,11 +162,12 @@ class MixtureLoss:
         logits, locations, raw_variances, couplings = raw
         d_logits, d_locations, d_variances, d_couplings = out
         found = self.components(locations, raw_variances)
+        variances = self.variances(found.excess)
 
         r, e = self.errors(y, found.means, couplings)
-        z = e / found.variances
+        z = e / variances
         ze = z * e
-        joint = logits - 0.5 * (xp.log(found.variances) + ze).sum(2)
+        joint = logits - 0.5 * (xp.log(variances) + ze).sum(2)
         # The softmax of the weights and that of the responsibilities in one go.
         shares, totals = softmax(xp.concatenate([logits, joint]))
         n_members = len(logits)
@@ -160,7 +176,7 @@ class MixtureLoss:
         p = p[:, :, None]
         if self.noise.learned:
             # exp(a) / sigma^2 = 1 - reg_covar / sigma^2, written without the cancellation.
-            surplus = _summed_to(raw_variances, p - ze * p) * (found.excess / found.variances)
+            surplus = _summed_to(raw_variances, p - ze * p) * (found.excess / variances)
             xp.multiply(surplus, 0.5, out=d_variances)
         pz = p * z
         xp.negative(pz, out=d_locations)
@@ -176,18 +192,6 @@ class MixtureLoss:
         """Return the same loss for arrays like this."""
         return self if self.link is None else replace(self, link=self.link.like(array))
 
-    def tempered(self, raw: Array, factors: float | np.ndarray) -> Array:
-        """Return raw outputs whose variances above the floor are this many times as large.
-
-        Factors (E,) are the members' own.
-        """
-        if not self.noise.learned:
-            return raw
-        first, last = self.sizes[0] + self.sizes[1], sum(self.sizes[:3])
-        shift = np.zeros((np.size(factors), raw.shape[1], 1))
-        shift[:, first:last, 0] = np.log(factors)[..., None]
-        return raw + converted(shift, raw)
-
     def means(self, raw: Array) -> Array:
         """Return the mean (E, D, B) of each member's mixtures."""
         logits, means, _, _ = self.split(raw)
@@ -195,11 +199,12 @@ class MixtureLoss:
             means = self.link.means(means)
         return (softmax(logits)[0][:, :, None] * means).sum(1)
 
-    def parameters(self, raw: np.ndarray) -> MixtureParameters:
-        """Return the mixtures that raw outputs (E, P, B) stand for."""
+    def parameters(self, raw: np.ndarray, factors: Factors = 1.0) -> MixtureParameters:
+        """Return the mixtures that raw outputs (E, P, B) stand for; factors as in `variances`."""
         logits, locations, raw_variances, couplings = self.split(raw)
         found = self.components(locations, raw_variances)
-        sds = np.sqrt(np.broadcast_to(found.variances, found.means.shape))
+        variances = self.variances(found.excess, factors)
+        sds = np.sqrt(np.broadcast_to(variances, found.means.shape))
         return MixtureParameters(
             weights=np.moveaxis(softmax(logits)[0], -1, 1),
             means=np.moveaxis(found.means, -1, 1),
@@ -219,15 +224,14 @@ class Components(NamedTuple):
 
     Attributes
     ----------
-    means, variances : array
+    means : array
     excess : array
-        The variances above their floor.
+        The variances above their floor; where they are given, the variance.
     slope, bend : array or None
         m' and m'' / m' of the link, where there is one.
     """
 
     means: Array
-    variances: Array
     excess: Array
     slope: Array | None = None
     bend: Array | None = None

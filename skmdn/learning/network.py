@@ -21,10 +21,11 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .arrays import Array, as_array, namespace
+from .arrays import Array, as_array, namespace, waves
 
 #: Batches of matrices: left, right, and where their product goes.
 Products: TypeAlias = list[tuple[Array, Array, Array]]
@@ -151,19 +152,23 @@ class Architecture:
         return sum(math.prod(shape) for shape in self.shapes().values())
 
 
-def raw_outputs(architecture: Architecture, p: Mapping[str, Any], x: Tensor) -> Tensor:
+def raw_outputs(architecture: Architecture, p: Mapping[str, Any], x: Array) -> Array:
     """Return raw outputs (E, P, B) for features (E, B, F), or (B, F) shared by all members.
 
     This is the plain form, for prediction and for autograd; `ClosedForm` trains.
     """
-    x = x.expand(architecture.n_members, *x.shape[-2:])
-    angle = x.mT.unsqueeze(2) * p["frequency"]
-    embedded = p["embedding_weight"] @ torch.cat([angle.cos(), angle.sin()], dim=2)
-    h = torch.cat([x, embedded.flatten(1, 2).mT], dim=2)
+    xp = namespace(x)
+    x = xp.broadcast_to(x, (architecture.n_members, *x.shape[-2:]))
+    angle = x.swapaxes(1, 2)[:, :, None] * p["frequency"]
+    embedded = p["embedding_weight"] @ xp.concatenate(waves(angle), axis=2)
+    embedded = embedded.reshape(len(x), -1, x.shape[1])
+    h = xp.concatenate([x, embedded.swapaxes(1, 2)], axis=2)
+    activation = ACTIVATIONS[architecture.activation].function
     for i in range(len(architecture.hidden_layer_sizes)):
-        a = torch.baddbmm(p[f"bias_{i}"], h, p[f"weight_{i}"])
-        h = ACTIVATIONS[architecture.activation].function(a)
-    return torch.baddbmm(p["head_bias"], p["head_weight"].mT, h.mT)
+        a = h @ p[f"weight_{i}"] + p[f"bias_{i}"]
+        h = activation(torch.as_tensor(a))
+        h = h.numpy() if xp is np else h
+    return p["head_weight"].swapaxes(1, 2) @ h.swapaxes(1, 2) + p["head_bias"]
 
 
 class MixtureNetwork(nn.Module):
@@ -186,6 +191,12 @@ class MixtureNetwork(nn.Module):
         """Return raw outputs (E, P, B) for features (E, B, F), or (B, F) shared by all members."""
         # Not named_parameters(), which takes as long as a row's pass.
         return raw_outputs(self.architecture, self._parameters, x)
+
+    def answer(self, x: Tensor) -> np.ndarray:
+        """Return the same without a graph, as fast as can be."""
+        p = {name: as_array(part.detach()) for name, part in self._parameters.items()}
+        raw = raw_outputs(self.architecture, p, as_array(x))
+        return raw if isinstance(raw, np.ndarray) else raw.cpu().numpy()
 
     def flat(self) -> Tensor:
         """Return a copy of all parameters as one vector."""

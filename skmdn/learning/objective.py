@@ -143,17 +143,20 @@ class MixtureObjective:
         factors : list of float
             What the variances are multiplied by.
         """
+        raw, y, weights = self._outputs(flat, rows)
+        return torch.as_tensor(self.loss.log_density(raw, y, factors)), weights
+
+    def _outputs(self, flat: Tensor, rows: Tensor) -> tuple[Array, Array, Tensor]:
+        """Return raw outputs for rows, their targets, and their weights."""
         x, y, weights = self._gather(rows)
-        raw = raw_outputs(self.architecture, self.architecture.views(flat), x)
-        raw, y = as_array(raw), as_array(y)
-        nll = [self.loss.nll(self.loss.tempered(raw, factor), y) for factor in factors]
-        return -torch.stack([torch.as_tensor(part) for part in nll]), weights
+        p = self.architecture.views(flat)
+        parameters = {name: as_array(part) for name, part in p.items()}
+        return raw_outputs(self.architecture, parameters, as_array(x)), as_array(y), weights
 
     def residuals(self, flat: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return targets less the members' means (E, D, B), and the weights (E, B)."""
-        x, y, weights = self._gather(rows)
-        raw = raw_outputs(self.architecture, self.architecture.views(flat), x)
-        return y - torch.as_tensor(self.loss.means(as_array(raw))), weights
+        raw, y, weights = self._outputs(flat, rows)
+        return torch.as_tensor(y - self.loss.means(raw)), weights
 
     def judge(self, flat: Tensor) -> float:
         """Return the log-likelihood that the members' mixture is expected to have on new rows.

@@ -38,7 +38,7 @@ def check_gradient(loss, generator):
     """In NumPy and in torch."""
     raw = draw(generator, 2, loss.n_outputs, 9).requires_grad_()
     y = draw(generator, 2, loss.n_targets, 9)
-    nll = loss.like(raw).nll(raw, y)
+    nll = -loss.like(raw).log_density(raw, y)[0]
     (expected,) = torch.autograd.grad(nll.sum(), raw)
     for kind in (torch.as_tensor, np.asarray):
         at, targets, actual = (kind(part.detach()) for part in (raw, y, raw * torch.nan))

@@ -25,7 +25,7 @@ def test_factors_multiply_what_is_above_the_floor(noise_type, linked):
     link = JohnsonLink.fit(np.exp(draw(40, 2)), np.ones(40)) if linked else None
     loss = MixtureLoss(3, 2, noise, FLOOR, fixed_variance=0.5, link=link)
     raw, factors = draw(4, loss.n_outputs, 5), np.array([0.1, 1.0, 2.0, 30.0])
-    before, after = loss.parameters(raw), loss.parameters(loss.tempered(raw, factors))
+    before, after = loss.parameters(raw), loss.parameters(raw, factors)
     expected = factors if noise.learned else np.ones(4)
     above = (before.sds**2 - FLOOR) * expected[:, None, None, None]
     np.testing.assert_allclose(after.sds**2 - FLOOR, above, rtol=1e-9, atol=1e-12)

@@ -76,10 +76,10 @@ default="diagonal"
         Share of the rows that each network holds out; "auto" is 1.25 / n_estimators, at most
         a tenth: with 16 networks, each row is held out by one, a quarter of them by two.
     n_iter_no_change : int or "auto", default="auto"
-        Checks, one every 50 steps, in which the score must rise, or else the step size begins to
-        fall to zero, over about as many steps as were taken before; a twentieth of the checks so
-        far, if that is more. "auto" is 2, and more for less than 400 rows, on whose score chance
-        has its part, and for more than 10,000, from which more can be learned.
+        Checks, one a pass, but 50 steps apart at least, in which the score must rise, or else the
+        step size begins to fall to zero, over about as many steps as were taken before; a twentieth
+        of the checks so far, if that is more. "auto" is 2, and more for less than 400 rows, on
+        whose score chance has its part.
     tol : float, default=2e-3
         By how much it must rise, in nats.
     reg_covar : float, default=1e-6
@@ -385,8 +385,7 @@ default="diagonal"
     def _patience(self, n_rows):
         if self.n_iter_no_change != "auto":
             return self.n_iter_no_change
-        root = np.sqrt(n_rows)
-        return max(2, round(50.0 / root), round(root / 40.0))
+        return max(2, round(50.0 / np.sqrt(n_rows)))
 
     def _generator(self):
         # A copy is moved on: after an error the old model's chance is as it was.

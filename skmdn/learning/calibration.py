@@ -166,7 +166,7 @@ def pooled_factors(objective: MixtureObjective, flat: Tensor, factor: float) -> 
     Where errors have heavier tails than the members learned from rows they fit too closely, one
     member in eight is given larger variances, the others smaller ones: a scale mixture, as in the
     contaminated normal distribution (Tukey 1960). What it gains is carried over from one member
-    and two to all by the formula above, and must be more than its own standard error.
+    and two to all by the formula above.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def pooled_factors(objective: MixtureObjective, flat: Tensor, factor: float) -> 
     tails = _TAIL_STEPS if enough else _TAIL_STEPS[:1]
     found = [_best_factors(density, weights, steps) for steps in tails]
     gains = [_carried(scores - found[0][1], n_members) for _, scores in found]
-    chosen = max(range(len(tails)), key=lambda i: _surely(gains[i], weights))
+    chosen = max(range(len(tails)), key=lambda i: float(weights @ gains[i]))
     (alone, paired), (_, paired_body) = found[0][0], found[chosen][0]
     both = torch.tensor([1.0, math.exp(_STEP * (paired - alone))], dtype=torch.float64)
     share = float(_carried(both, n_members))

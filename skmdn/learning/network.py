@@ -194,7 +194,11 @@ class MixtureNetwork(nn.Module):
 
     def answer(self, x: Tensor) -> np.ndarray:
         """Return the same without a graph, as fast as can be."""
-        p = {name: as_array(part.detach()) for name, part in self._parameters.items()}
+        p = {
+            name: as_array(part.detach())
+            for name, part in self._parameters.items()
+            if part is not None
+        }
         raw = raw_outputs(self.architecture, p, as_array(x))
         return raw if isinstance(raw, np.ndarray) else raw.cpu().numpy()
 

@@ -26,6 +26,7 @@ class Objective(Protocol):
 
     flat: Tensor
     gradient: Tensor
+    n_batches: int
 
     def batches(self, generator: torch.Generator) -> Iterator[Any]:
         """Yield the batches of a shuffled pass over the training rows."""
@@ -94,7 +95,7 @@ class TrainingResult:
 _AVERAGING_RATE = 0.005
 #: Steps over which the step size rises from zero.
 _WARM_UP = 20
-#: Steps between two checks.
+#: Steps between two checks, at least; else a pass.
 _STEPS_PER_CHECK = 50
 #: Share of the checks so far that must pass without a better score, too, before the step falls.
 _PATIENCE = 0.05
@@ -229,6 +230,7 @@ class _Run:
     ):
         self.objective, self.options, self.report = objective, options, report
         self.optimizer = AveragedAdamW(objective.flat, options.weight_decay)
+        self.steps_per_check = max(_STEPS_PER_CHECK, objective.n_batches)
         start = objective.judge(objective.flat)
         # A start that is no number, or beyond float, is worse than any score.
         best_score = start if math.isfinite(start) else -math.inf
@@ -261,7 +263,7 @@ class _Run:
             if batch is None:
                 break
             losses.append(take_step(self.objective, self.optimizer, batch, size))
-            if len(losses) == _STEPS_PER_CHECK:
+            if len(losses) == self.steps_per_check:
                 score, losses, stale = self.check(losses), [], stale + 1
                 if score > mark + tol:
                     stale, mark = 0, score

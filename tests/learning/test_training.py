@@ -29,7 +29,7 @@ class Bowl:
     def __init__(self, rows, goal=None, batch_size=4):
         self.rows, self.goal = rows, goal
         self.flat, self.gradient = torch.zeros(2), torch.zeros(2)
-        self.batch_size = batch_size
+        self.batch_size, self.n_batches = batch_size, -(-len(rows) // batch_size)
         self.seen, self.judged = [], []
 
     def batches(self, generator):
@@ -290,10 +290,18 @@ def test_checks_are_some_steps_apart_and_the_last_step_is_checked():
 
 
 def test_losses_are_means_since_the_check_before():
-    rows = randn(STEPS_PER_CHECK + 10, 2)
-    result = train(Bowl(rows, batch_size=1), options(max_iter=1, learning_rate=1e-9), generator())
+    rows = randn(STEPS_PER_CHECK // 2 + 5, 2)
+    result = train(Bowl(rows, batch_size=1), options(max_iter=2, learning_rate=1e-9), generator())
     means = [n * loss for n, loss in zip((STEPS_PER_CHECK, 10), result.loss_curve, strict=True)]
-    assert sum(means) == pytest.approx(0.5 * rows.square().sum().item(), rel=1e-5)
+    assert sum(means) == pytest.approx(rows.square().sum().item(), rel=1e-5)
+
+
+def test_a_long_pass_is_checked_at_its_end():
+    rows, reported = randn(STEPS_PER_CHECK + 20, 2), []
+    bowl = Bowl(rows, goal=rows.mean(0), batch_size=1)
+    how = options(max_iter=3, n_iter_no_change=99)
+    train(bowl, how, generator(), lambda result: reported.append(result.n_steps))
+    assert reported == [len(rows), 2 * len(rows), 3 * len(rows)]
 
 
 def test_a_gain_below_the_tolerance_is_kept_but_ends_training():

@@ -76,10 +76,10 @@ default="diagonal"
         Share of the rows that each network holds out; "auto" is 1.25 / n_estimators, at most
         a tenth: with 16 networks, each row is held out by one, a quarter of them by two.
     n_iter_no_change : int or "auto", default="auto"
-        Checks, one a pass, but 50 steps apart at least, in which the score must rise, or else the
-        step size begins to fall to zero, over about as many steps as were taken before; a twentieth
-        of the checks so far, if that is more. "auto" is 2, and more for less than 400 rows, on
-        whose score chance has its part.
+        Checks, one a pass and 50 steps apart at least, in which the score must rise, or else the
+        step size begins to fall to zero, over about as many steps as were taken before; a
+        twentieth of the checks so far, if that is more. "auto" is 2, and more for less than 400
+        rows, on whose score chance has its part.
     tol : float, default=2e-3
         By how much it must rise, in nats.
     reg_covar : float, default=1e-6

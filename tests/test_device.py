@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from skmdn import MDNRegressor
+from skmdn.learning import network, objective
 from skmdn.learning.link import JohnsonLink
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import ACTIVATIONS, Architecture
@@ -88,13 +89,13 @@ def test_a_step_stays_on_its_device_in_single_precision(noise_type, activation):
     architecture = Architecture(2, 4, loss.n_outputs, (8, 8), activation)
     flat = torch.empty(architecture.n_parameters, dtype=torch.float32, device="meta")
     table = torch.empty(40, 4 + 2 + 1, dtype=torch.float32, device="meta")
-    objective = MixtureObjective(architecture, loss, flat, table, n_held_out=4, batch_size=6)
+    work = MixtureObjective(architecture, loss, flat, table, n_held_out=4, batch_size=6)
     optimizer = AveragedAdamW(flat, weight_decay=0.1)
-    losses = objective.step(next(objective.batches(torch.Generator())))
-    optimizer.step(objective.gradient, 0.01)
-    held_out = objective.held_out_rows(torch.arange(4, device="meta"))
-    judged = objective.log_densities(flat, held_out, [1.0, 1.2])
-    state = [vars(part) for part in (objective, objective.network, optimizer)]
+    losses = work.step(next(work.batches(torch.Generator())))
+    optimizer.step(work.gradient, 0.01)
+    held_out = work.held_out_rows(torch.arange(4, device="meta"))
+    judged = work.log_densities(flat, held_out, [1.0, 1.2])
+    state = [vars(part) for part in (work, work.network, optimizer)]
     for tensor in tensors([losses, judged, state]):
         assert tensor.device.type == "meta"
         assert tensor.dtype == torch.float32 or not tensor.is_floating_point()
@@ -117,6 +118,17 @@ def test_one_network_answers_the_same_on_both_devices(noise_type):
     close(model, twin)
     auto = pickle.loads(pickle.dumps(model)).set_params(device="auto")
     np.testing.assert_array_equal(auto.predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize("noise_type", NOISE_MODELS)
+def test_what_a_gpu_computes_with_learns_the_same_on_the_cpu(noise_type, monkeypatch):
+    """One step in torch is one in NumPy but for rounding, and so are a few passes."""
+    plain = small(noise_type=noise_type, max_iter=3).fit(X, Y)
+    for module in (network, objective):
+        monkeypatch.setattr(module, "as_array", lambda tensor: tensor)
+    twin = small(noise_type=noise_type, max_iter=3).fit(X, Y)
+    assert twin.score(X, Y) == pytest.approx(plain.score(X, Y), abs=1e-3)
+    np.testing.assert_allclose(twin.predict(X), plain.predict(X), atol=1e-2)
 
 
 @needs_cuda

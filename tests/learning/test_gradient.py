@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from skmdn.learning import network as network_module
 from skmdn.learning.link import JohnsonLink
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import ACTIVATIONS, Architecture, ClosedForm, MixtureNetwork
@@ -56,9 +57,12 @@ def test_loss_gradient_is_autograds(noise_type, n_targets, generator):
     check_gradient(loss, generator)
 
 
+@pytest.mark.parametrize("kind", ["NumPy", "torch"])
 @pytest.mark.parametrize("hidden", [(7,), (7, 6), (5, 4, 3)])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_network_gradient_is_autograds(activation, hidden, generator):
+def test_network_gradient_is_autograds(activation, hidden, kind, generator, monkeypatch):
+    if kind == "torch":  # as on a GPU
+        monkeypatch.setattr(network_module, "as_array", lambda tensor: tensor)
     arch = architecture(n_outputs=4, activation=activation, hidden=hidden)
     flat = draw(generator, arch.n_parameters)
     x, d_raw = draw(generator, 2, 8, 3), draw(generator, 2, 4, 8)

@@ -258,8 +258,9 @@ class ClosedForm:
         self.v, self.d_v = (
             h[..., f:].unflatten(2, (f, -1)).permute(0, 2, 3, 1) for h in (self.h[0], self.d_h[0])
         )  # (E, F, c, B)
-        self.waves = as_array(self.angle), *map(as_array, self.wave.chunk(2, dim=2))
-        self.d_waves = self.d_wave.chunk(2, dim=2)
+        self.cos, self.sin = self.wave.chunk(2, dim=2)
+        self.d_cos, self.d_sin = self.d_wave.chunk(2, dim=2)
+        self.to_waves = as_array(self.angle), as_array(self.cos), as_array(self.sin)
         c, g_c = p["embedding_weight"], g["embedding_weight"]
         self.embed = products((c, self.wave, self.embedded))
         self.embed_back = products(
@@ -292,7 +293,7 @@ class ClosedForm:
         self.plain_x[0].copy_(x)
         self.plain_x[1].copy_(x.mT)
         torch.mul(self.x, self.p["frequency"], out=self.angle)
-        angle, cos, sin = self.waves
+        angle, cos, sin = self.to_waves
         self.xp.cos(angle, out=cos)
         self.xp.sin(angle, out=sin)
         self.multiply(self.embed)
@@ -318,10 +319,8 @@ class ClosedForm:
     def _embedding_backward(self) -> None:
         self.embedded.copy_(self.d_v)
         self.multiply(self.embed_back)
-        cos, sin = self.wave.chunk(2, dim=2)
-        d_cos, d_sin = self.d_waves
-        d_angle = torch.mul(cos, d_sin, out=self.angle)
-        d_angle.addcmul_(sin, d_cos, value=-1.0)
+        d_angle = torch.mul(self.cos, self.d_sin, out=self.angle)
+        d_angle.addcmul_(self.sin, self.d_cos, value=-1.0)
         self.multiply(self.to_frequency)
 
 

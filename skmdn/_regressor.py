@@ -281,7 +281,10 @@ default="diagonal"
             self.__dict__.pop(name, None)
         table, generator = self._table(X, y, rows), self._generator()
         n_held_out = self._n_held_out(len(table))
-        objective = self._objective(table, self._starting_flat(table, generator), n_held_out)
+        flat, size = (
+            self._starting_flat(table, generator),
+            self._batch_rows(len(table) - n_held_out),
+        )
         options = TrainingOptions(
             max_iter=self.max_iter,
             learning_rate=self.learning_rate_init,
@@ -289,7 +292,8 @@ default="diagonal"
             n_iter_no_change=self._patience(len(table)),
             tol=self.tol,
         )
-        with threads_for(objective.n_products):
+        with self._threads(size):
+            objective = self._objective(table, flat, n_held_out, size)
             result = train(objective, options, generator, self._report)
             found = calibrate(objective, result.flat)
         self._keep(result.flat, found.member_factor, found.pooled_factors)
@@ -320,10 +324,11 @@ default="diagonal"
             if hasattr(self, "_optimizer")
             else (AveragedAdamW(self._starting_flat(table, generator), self.alpha))
         )
-        objective = self._objective(table, optimizer.flat, n_held_out=0)
         # As 1 / sqrt(t), with averaging: good wherever the blocks end (Moulines & Bach 2011).
         learning_rate = self.learning_rate_init / np.sqrt(1.0 + self._n_steps / _STEADY_STEPS)
-        with threads_for(objective.n_products):
+        size = self._batch_rows(len(table))
+        with self._threads(size):
+            objective = self._objective(table, optimizer.flat, 0, size)
             loss, n_steps = one_pass(objective, optimizer, learning_rate, generator)
         # What held-out rows told `fit` about the variances still holds.
         factors = (getattr(self, name, 1.0) for name in ("_member_factor", "_pooled_factors"))
@@ -367,7 +372,9 @@ default="diagonal"
             n_components=self.n_components,
             n_targets=self.n_outputs_,
             noise=noise,
-            reg_covar=self.reg_covar,
+            reg_covar=float(
+                self.reg_covar
+            ),  # a NumPy scalar would turn single precision into double
             link=self._link,
             fixed_variance=1.0
             if noise.learned
@@ -402,9 +409,14 @@ default="diagonal"
             flat = starting_point(architecture, self._loss, sample, generator)
         return flat.to(torch_device(self.device))
 
-    def _objective(self, table, flat, n_held_out):
-        n_train = len(table) - n_held_out
-        size = equal_batch_size(n_train, None if self.batch_size == "auto" else self.batch_size)
+    def _batch_rows(self, n_train):
+        return equal_batch_size(n_train, None if self.batch_size == "auto" else self.batch_size)
+
+    def _threads(self, size):
+        """Decide on the threads of a training before it begins: what computes depends on them."""
+        return threads_for(self._architecture().n_parameters * size)
+
+    def _objective(self, table, flat, n_held_out, size):
         table = table.to(flat.device)
         return MixtureObjective(self._architecture(), self._loss, flat, table, n_held_out, size)
 

@@ -364,3 +364,11 @@ def test_densities_integrate_to_one(noise_type):
     one = small(noise_type=noise_type).fit(X, Y1).predict_mixture(X[:1])
     line = one.mean() + one.std() * np.linspace(-15, 15, 20_001)
     assert_allclose(integrate.trapezoid(one.pdf(line[:, None])[:, 0], line), 1, atol=1e-9)
+
+
+def test_parameters_may_be_numpy_scalars():
+    """As a search over a grid hands them over; in single precision they must change nothing."""
+    plain, scalar = (
+        small(reg_covar=kind(1e-4)).fit(X, TARGETS_1D) for kind in (float, np.float64)
+    )
+    assert_array_equal(plain.predict(X), scalar.predict(X))

@@ -1,8 +1,8 @@
-"""NumPy on the CPU, torch elsewhere: one formula serves both.
+"""NumPy on one core, torch elsewhere: one formula serves both.
 
-A step of training is some hundred small operations. On the CPU, NumPy's take half as long to call
-as torch's, its waves are twice as fast, and so are its products of small matrices; a GPU needs
-torch. Both know what is used here by the same names (`matmul`, `exp`, ``sum(axis)``, ...), so
+A step of training is some hundred small operations. On one core, NumPy's take half as long to call
+as torch's, its waves are twice as fast, and so are its products of small matrices; several cores
+or a GPU need torch. Both know what is used here by the same names (`matmul`, `exp`, ``sum(axis)``, ...), so
 formulae look it up in the `namespace` of what they are given, as scikit-learn's array API does.
 """
 
@@ -19,8 +19,13 @@ Array: TypeAlias = Any
 
 
 def as_array(tensor: Tensor) -> Array:
-    """Return a tensor's own memory as what computes fastest with it."""
-    return tensor.numpy() if tensor.device.type == "cpu" else tensor
+    """Return a tensor's own memory as what computes fastest with it.
+
+    Where several threads are worth it, that is torch: NumPy's products have threads of their own,
+    which would fight with those of what torch still does.
+    """
+    alone = tensor.device.type == "cpu" and torch.get_num_threads() == 1
+    return tensor.numpy() if alone else tensor
 
 
 def namespace(array: Array) -> Any:
@@ -37,10 +42,10 @@ def converted(values: np.ndarray, array: Array) -> Array:
 
 def waves(angle: Array) -> tuple[Array, Array]:
     """Return cosines and sines; in double precision, torch's are the fastest on the CPU, too."""
-    xp = namespace(angle)
     if angle.dtype == np.float64:
         angle = torch.from_numpy(angle)
         return angle.cos().numpy(), angle.sin().numpy()
+    xp = namespace(angle)
     return xp.cos(angle), xp.sin(angle)
 
 

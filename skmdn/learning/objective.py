@@ -90,8 +90,7 @@ class MixtureObjective:
         self.batch_size, self.n_batches = batch_size, -(-self.n_train // batch_size)
         #: Where the search for the variances' factors stands; not yet begun.
         self.factors: tuple[float, float] | None = None
-        #: Multiplications of a step's forward pass, about.
-        self.n_products = architecture.n_parameters * batch_size
+        self.n_in_batch = batch_size * architecture.n_members
 
     def rows(self, positions: Tensor) -> Tensor:
         """Return the rows (E, B) of the members at positions (B,) of their training rows."""
@@ -113,18 +112,19 @@ class MixtureObjective:
             yield from zip(*parts, weights.split(self.batch_size, 1), strict=True)
 
     def step(self, batch: Batch) -> Array:
-        """Set ``gradient`` for a batch, summed over rows; return the weighted losses (E, B).
+        """Set ``gradient`` for a batch, summed over rows; return its mean loss over all members.
 
-        A sum over rows, not a mean by weight: the batches add up to the gradient of the whole, in
+        A mean over rows, not over their weights: the batches add up to the gradient of the whole, in
         which a row of weight two counts twice.
         """
         x, y, weights = batch
         self.network.forward(x)
         weights = as_array(weights)
         losses = self.loss.gradient(self.parts, as_array(y), out=self.d_parts)
+        mean = (losses * weights).sum() / self.n_in_batch
         self.d_raw *= weights[:, None]
         self.network.backward()
-        return losses * weights
+        return mean
 
     def held_out_rows(self, positions: Tensor) -> Tensor:
         """Return the rows (E, B) of the members at positions (B,) of the rows they hold out."""
@@ -144,7 +144,9 @@ class MixtureObjective:
             What the variances are multiplied by.
         """
         raw, y, weights = self._outputs(flat, rows)
-        return torch.as_tensor(self.loss.log_density(raw, y, factors)), weights
+        found = torch.as_tensor(self.loss.log_density(raw, y, factors))
+        # Infinitely far from every component: NumPy has no number for it.
+        return found.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf), weights
 
     def _outputs(self, flat: Tensor, rows: Tensor) -> tuple[Array, Array, Tensor]:
         """Return raw outputs for rows, their targets, and their weights."""

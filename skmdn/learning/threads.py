@@ -13,7 +13,7 @@ _WORTH_THREADS = 2**23
 
 @contextmanager
 def threads_for(n_products: int) -> Iterator[None]:
-    """Use one thread for work of so few multiplications; afterwards as many as before."""
+    """Use one of torch's threads for so few multiplications; afterwards as many as before."""
     before = torch.get_num_threads()
     if before > 1 and n_products < _WORTH_THREADS:
         torch.set_num_threads(1)

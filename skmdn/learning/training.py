@@ -32,7 +32,7 @@ class Objective(Protocol):
         """Yield the batches of a shuffled pass over the training rows."""
 
     def step(self, batch: Any) -> Array:
-        """Set ``gradient`` for a batch; return its losses."""
+        """Set ``gradient`` for a batch; return its mean loss."""
 
     def judge(self, flat: Tensor) -> float:
         """Return the score of ``flat``, of held-out rows if there are any; larger is better."""
@@ -162,7 +162,7 @@ class AveragedAdamW:
 def take_step(
     objective: Objective, optimizer: AveragedAdamW, batch: Any, learning_rate: float
 ) -> Array:
-    """Take one step; return the batch's losses before it."""
+    """Take one step; return the batch's loss before it."""
     loss = objective.step(batch)
     optimizer.step(objective.gradient, learning_rate)
     return loss

@@ -281,10 +281,8 @@ default="diagonal"
             self.__dict__.pop(name, None)
         table, generator = self._table(X, y, rows), self._generator()
         n_held_out = self._n_held_out(len(table))
-        flat, size = (
-            self._starting_flat(table, generator),
-            self._batch_rows(len(table) - n_held_out),
-        )
+        flat = self._starting_flat(table, generator)
+        size = self._batch_rows(len(table) - n_held_out)
         options = TrainingOptions(
             max_iter=self.max_iter,
             learning_rate=self.learning_rate_init,

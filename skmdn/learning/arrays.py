@@ -2,8 +2,8 @@
 
 A step of training is some hundred small operations. On one core, NumPy's take half as long to call
 as torch's, its waves are twice as fast, and so are its products of small matrices; several cores
-or a GPU need torch. Both know what is used here by the same names (`matmul`, `exp`, ``sum(axis)``, ...), so
-formulae look it up in the `namespace` of what they are given, as scikit-learn's array API does.
+or a GPU need torch. Both know what is used here by the same names (`matmul`, ``sum(axis)``, ...),
+so formulae look it up in the `namespace` of what they are given, as scikit-learn's array API does.
 """
 
 from __future__ import annotations

@@ -114,8 +114,8 @@ class MixtureObjective:
     def step(self, batch: Batch) -> Array:
         """Set ``gradient`` for a batch, summed over rows; return its mean loss over all members.
 
-        A mean over rows, not over their weights: the batches add up to the gradient of the whole, in
-        which a row of weight two counts twice.
+        A mean over rows, not over their weights: the batches add up to the gradient of the whole,
+        in which a row of weight two counts twice.
         """
         x, y, weights = batch
         self.network.forward(x)

@@ -370,9 +370,8 @@ default="diagonal"
             n_components=self.n_components,
             n_targets=self.n_outputs_,
             noise=noise,
-            reg_covar=float(
-                self.reg_covar
-            ),  # a NumPy scalar would turn single precision into double
+            # A NumPy scalar would turn single precision into double.
+            reg_covar=float(self.reg_covar),
             link=self._link,
             fixed_variance=1.0
             if noise.learned

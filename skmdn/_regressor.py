@@ -76,10 +76,9 @@ default="diagonal"
         Share of the rows that each network holds out; "auto" is 1.25 / n_estimators, at most
         a tenth: with 16 networks, each row is held out by one, a quarter of them by two.
     n_iter_no_change : int or "auto", default="auto"
-        Checks, one a pass and 50 steps apart at least, in which the score must rise, or else the
-        step size begins to fall to zero, over about as many steps as were taken before; a
-        twentieth of the checks so far, if that is more. "auto" is 2, and more for less than 400
-        rows, on whose score chance has its part.
+        Checks (one a pass, 50 steps apart at least) without a better score until the step size
+        begins to fall to zero, over about as many steps as before; a twentieth of the checks so
+        far, if that is more. "auto" is 2, and more for less than 400 rows.
     tol : float, default=2e-3
         By how much it must rise, in nats.
     reg_covar : float, default=1e-6
@@ -266,8 +265,7 @@ default="diagonal"
     def _replaced(self, learn):
         """Let a copy learn, and become it once it has: an error leaves the old model whole."""
         model = copy.copy(self)
-        # What overflows on the way is judged and, if it is no number, not taken.
-        with torch.no_grad(), np.errstate(all="ignore"):
+        with torch.no_grad(), np.errstate(all="ignore"):  # what is no number is not taken
             learn(model)
         self.__dict__.clear()
         self.__dict__.update(model.__dict__)
@@ -290,7 +288,7 @@ default="diagonal"
             n_iter_no_change=self._patience(len(table)),
             tol=self.tol,
         )
-        with self._threads(size):
+        with threads_for(self._architecture().n_parameters * size):
             objective = self._objective(table, flat, n_held_out, size)
             result = train(objective, options, generator, self._report)
             found = calibrate(objective, result.flat)
@@ -325,7 +323,7 @@ default="diagonal"
         # As 1 / sqrt(t), with averaging: good wherever the blocks end (Moulines & Bach 2011).
         learning_rate = self.learning_rate_init / np.sqrt(1.0 + self._n_steps / _STEADY_STEPS)
         size = self._batch_rows(len(table))
-        with self._threads(size):
+        with threads_for(self._architecture().n_parameters * size):
             objective = self._objective(table, optimizer.flat, 0, size)
             loss, n_steps = one_pass(objective, optimizer, learning_rate, generator)
         # What held-out rows told `fit` about the variances still holds.
@@ -370,8 +368,7 @@ default="diagonal"
             n_components=self.n_components,
             n_targets=self.n_outputs_,
             noise=noise,
-            # A NumPy scalar would turn single precision into double.
-            reg_covar=float(self.reg_covar),
+            reg_covar=float(self.reg_covar),  # a NumPy scalar is double precision
             link=self._link,
             fixed_variance=1.0
             if noise.learned
@@ -387,9 +384,8 @@ default="diagonal"
         return min(max(1, int(np.ceil(fraction * n_rows))), n_rows - 1)
 
     def _patience(self, n_rows):
-        if self.n_iter_no_change != "auto":
-            return self.n_iter_no_change
-        return max(2, round(50.0 / np.sqrt(n_rows)))
+        usual = max(2, round(50.0 / np.sqrt(n_rows)))
+        return usual if self.n_iter_no_change == "auto" else self.n_iter_no_change
 
     def _generator(self):
         # A copy is moved on: after an error the old model's chance is as it was.
@@ -409,13 +405,9 @@ default="diagonal"
     def _batch_rows(self, n_train):
         return equal_batch_size(n_train, None if self.batch_size == "auto" else self.batch_size)
 
-    def _threads(self, size):
-        """Decide on the threads of a training before it begins: what computes depends on them."""
-        return threads_for(self._architecture().n_parameters * size)
-
     def _objective(self, table, flat, n_held_out, size):
-        table = table.to(flat.device)
-        return MixtureObjective(self._architecture(), self._loss, flat, table, n_held_out, size)
+        arch, table = self._architecture(), table.to(flat.device)
+        return MixtureObjective(arch, self._loss, flat, table, n_held_out, size)
 
     def _table(self, X, y, rows):
         """Return standardised features and targets and the weight of the distinct rows."""

@@ -1,1 +1,1 @@
-"""How a mixture density network is learned (torch); knows nothing of finished distributions."""
+"""How a mixture density network is learned; knows nothing of finished distributions."""

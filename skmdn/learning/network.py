@@ -39,7 +39,7 @@ class Activation:
     Attributes
     ----------
     function : callable
-        ``function(pre)``, for autograd.
+        ``function(pre)``, a new tensor; autograd goes through it.
     write : callable
         ``write(pre, out)``.
     chain : callable
@@ -237,6 +237,7 @@ class ClosedForm:
         e, f = arch.n_members, arch.n_features
 
         def empty(*shape: int) -> Tensor:
+            """Return a buffer for all members."""
             return flat.new_empty(e, *shape)
 
         m = arch.n_frequencies

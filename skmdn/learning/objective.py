@@ -145,7 +145,7 @@ class MixtureObjective:
         """
         raw, y, weights = self._outputs(flat, rows)
         found = torch.as_tensor(self.loss.log_density(raw, y, factors))
-        # Infinitely far from every component: NumPy has no number for it.
+        # Infinitely far from every component, a softmax is inf - inf, which is no number.
         return found.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf), weights
 
     def _outputs(self, flat: Tensor, rows: Tensor) -> tuple[Array, Array, Tensor]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from skmdn.learning.link import JohnsonLink
 from skmdn.learning.loss import MixtureLoss
+from skmdn.learning.network import Architecture
 from skmdn.learning.noise import NOISE_MODELS
+from skmdn.learning.objective import MixtureObjective
 
 FLOOR = 1e-2
 
@@ -56,3 +59,17 @@ def test_variances_stay_within_single_precision_where_the_curve_is_steepest():
     sds = loss.like(raw).parameters(raw).sds
     assert sds.dtype == np.float32
     assert np.isfinite(np.square(sds)).all()
+
+
+@np.errstate(all="ignore")
+def test_targets_infinitely_far_have_no_density_rather_than_no_number():
+    """A search for the best factor would else take the one that gives no number."""
+    loss = MixtureLoss(2, 1, NOISE_MODELS["diagonal"], 1e-6)
+    architecture = Architecture(1, 1, loss.n_outputs, (3,), "silu")
+    table = torch.tensor([[0.0, 1e30, 1.0], [0.0, 0.0, 1.0]])  # beyond float32 once squared
+    flat = torch.zeros(architecture.n_parameters)  # weights 1/2, means 0, variances 1
+    objective = MixtureObjective(architecture, loss, flat, table, n_held_out=1, batch_size=1)
+    found, _ = objective.log_densities(flat, torch.tensor([[0, 1]]), [1.0, 4.0])
+    expected = -0.5 * np.log(2.0 * np.pi * np.array([1.0, 4.0]))
+    np.testing.assert_array_equal(found[:, 0, 0], -np.inf)
+    np.testing.assert_allclose(found[:, 0, 1], expected, rtol=1e-5)

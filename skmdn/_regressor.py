@@ -21,7 +21,7 @@ from skmdn.learning.link import JohnsonLink
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import ACTIVATIONS, Architecture, MixtureNetwork
 from skmdn.learning.noise import NOISE_MODELS
-from skmdn.learning.objective import MixtureObjective, equal_batch_size
+from skmdn.learning.objective import MixtureObjective, equal_batch_size, held_out_share
 from skmdn.learning.rows import blocks, canonical_rows, dense
 from skmdn.learning.threads import threads_for
 from skmdn.learning.training import AveragedAdamW, TrainingOptions, one_pass, train
@@ -31,8 +31,6 @@ _STEADY_STEPS = 100
 _OF_HELD_OUT = ("validation_scores_", "best_validation_score_", "oof_score_", "_held_out")
 #: Sums of smaller weights might be zero in float32.
 _LEAST_WEIGHT = 1e-30
-#: Largest share of the rows a network holds out, unless told.
-_MOST_HELD_OUT = 0.1
 
 
 class MDNRegressor(NetworkMixtures, RegressorMixin, BaseEstimator):
@@ -73,8 +71,8 @@ default="diagonal"
         Whether each network holds rows out, on which training is judged. Without, it is judged
         on the training rows.
     validation_fraction : float or "auto", default="auto"
-        Share of the rows that each network holds out; "auto" is 1.25 / n_estimators, at most
-        a tenth: with 16 networks, each row is held out by one, a quarter of them by two.
+        Share of the rows that each network holds out; "auto" is 1.25 / n_estimators, so that each
+        row is held out by one and a quarter of them by two; a tenth for less than five networks.
     n_iter_no_change : int or "auto", default="auto"
         Checks (one a pass, 50 steps apart at least) without a better score until the step size
         begins to fall to zero, over about as many steps as before; a twentieth of the checks so
@@ -380,7 +378,7 @@ default="diagonal"
             return 0
         fraction = self.validation_fraction
         if fraction == "auto":
-            fraction = min(1.25 / self.n_estimators, _MOST_HELD_OUT)
+            fraction = held_out_share(self.n_estimators)
         return min(max(1, int(np.ceil(fraction * n_rows))), n_rows - 1)
 
     def _patience(self, n_rows):

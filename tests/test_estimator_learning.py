@@ -210,6 +210,25 @@ def test_out_of_fold_densities_weigh_the_networks_that_hold_the_row_out(n_estima
     assert mixture.logpdf(y).mean() < everybody.logpdf(y).mean() + 0.02
 
 
+@pytest.mark.parametrize("n_estimators", [5, 8, 16])
+def test_networks_hold_out_every_row_and_a_quarter_of_them_twice(n_estimators):
+    model = MDNRegressor(n_estimators=n_estimators, max_iter=1, random_state=0).fit(X, y)
+    n_holders = (model.oof_mixture(X).weights > 0).sum(axis=1) / model.n_components
+    assert set(n_holders) == {1, 2}
+    assert n_holders.mean() == pytest.approx(1.25, rel=0.15)  # rounded up
+
+
+@pytest.mark.parametrize("n_estimators", [1, 4])
+def test_few_networks_hold_out_a_tenth_each(n_estimators):
+    told, auto = (
+        MDNRegressor(n_estimators=n_estimators, max_iter=3, random_state=0, **given).fit(X, y)
+        for given in ({"validation_fraction": 0.1}, {})
+    )
+    assert_array_equal(auto.predict(X), told.predict(X))
+    with pytest.raises(ValueError, match="held out by some network"):
+        auto.oof_mixture(X)
+
+
 def test_held_out_scores_are_honest():
     """On noise alone, training rows fit well, but held-out ones no better than new ones.
 

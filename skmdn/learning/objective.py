@@ -16,6 +16,9 @@ from .network import Architecture, ClosedForm, raw_outputs
 
 #: Features (E, B, F), targets (E, D, B) and weights (E, B) of rows of each member.
 Batch: TypeAlias = tuple[Tensor, Tensor, Tensor]
+#: Share of the rows that all members together hold out, where there are so many of them; that
+#: each holds out, where there are fewer.
+_BY_ALL, _FEWEST_SHARING, _BY_EACH = 1.25, 5, 0.1
 #: Numbers that are gathered at once.
 _CACHED_NUMBERS = 2**18
 
@@ -39,6 +42,15 @@ def equal_batches(n_rows: int, batch_size: int, generator: torch.Generator) -> T
     order = torch.randperm(n_rows, generator=generator)
     n_batches = -(-n_rows // batch_size)
     return torch.cat([order, order[: n_batches * batch_size - n_rows]]).view(n_batches, batch_size)
+
+
+def held_out_share(n_members: int) -> float:
+    """Return the share of the rows that each member should hold out.
+
+    Every row is held out by one and a quarter of them by two, who tell how good a mixture is. A
+    few members could not learn from the rest what all rows tell: they hold out less than all.
+    """
+    return _BY_ALL / n_members if n_members >= _FEWEST_SHARING else _BY_EACH
 
 
 def held_out_starts(n_rows: int, n_members: int) -> np.ndarray:

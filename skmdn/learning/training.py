@@ -102,8 +102,9 @@ _PATIENCE = 0.05
 #: Where the step falls from, relative to what it was, and over how many steps: this share of those
 #: taken, and so many at least.
 _FALL_FROM, _FALL_SHARE, _LEAST_FALL = 0.4, 1.2, 200
-#: Checks without a better score that end training while the step falls.
-_LATE_PATIENCE = 6
+#: Checks without a better score that end training while the step falls, before and after that has
+#: clearly helped.
+_LATE_PATIENCE = 3, 6
 
 
 class AveragedAdamW:
@@ -214,7 +215,7 @@ def train(
         run.return_to_best()
         n_steps = max(_LEAST_FALL, int(_FALL_SHARE * run.result.n_steps))
         falling = (size * _FALL_FROM * (1.0 - i / n_steps) ** 2 for i in range(n_steps))
-        if run.descend(batches, falling, 0.0, lambda: _LATE_PATIENCE):
+        if run.descend(batches, falling, 0.0, run.late_patience()):
             run.result.stop_reason = "converged"
     return run.result
 
@@ -245,6 +246,11 @@ class _Run:
     def patience(self) -> float:
         """Return how many checks to wait for a better score before the step falls."""
         return max(self.options.n_iter_no_change, _PATIENCE * len(self.result.scores))
+
+    def late_patience(self) -> Callable[[], float]:
+        """Return the patience from here on, where the step falls."""
+        clearly = self.result.best_score + self.options.tol
+        return lambda: _LATE_PATIENCE[self.result.best_score > clearly]
 
     def descend(
         self,

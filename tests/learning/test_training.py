@@ -185,7 +185,7 @@ def sizes(monkeypatch):
 
 
 def test_steps_fall_to_zero_once_the_score_no_longer_rises(sizes, monkeypatch):
-    monkeypatch.setattr(training, "_LATE_PATIENCE", 10**6)
+    monkeypatch.setattr(training, "_LATE_PATIENCE", (10**6, 10**6))
     # The start is the best: every check is stale.
     bowl = Bowl(torch.full((20, 2), 5.0), goal=torch.zeros(2), batch_size=1)
     result = train(bowl, options(n_iter_no_change=3), generator())
@@ -253,8 +253,22 @@ def test_falling_ends_early_where_it_does_not_help(sizes):
     bowl = Bowl(torch.full((20, 2), 5.0), goal=torch.zeros(2), batch_size=1)
     result = train(bowl, options(n_iter_no_change=30), generator())
     late = len(sizes) - sizes.count(0.1)
-    assert late == training._LATE_PATIENCE * STEPS_PER_CHECK
+    assert late == training._LATE_PATIENCE[0] * STEPS_PER_CHECK
     assert result.stop_reason == "converged"
+
+
+@pytest.mark.parametrize(("gain", "checks"), [(0.0005, 1 + 3), (0.1, 1 + 6)])
+def test_falling_goes_on_for_longer_where_it_has_helped(gain, checks, sizes):
+    """Not where the gain is below the tolerance."""
+
+    class Helped(Bowl):
+        def judge(self, flat):
+            return gain if sizes and sizes[-1] < 0.1 else 0.0
+
+    bowl = Helped(torch.zeros(STEPS_PER_CHECK, 2), torch.zeros(2), batch_size=1)
+    train(bowl, options(n_iter_no_change=30, tol=0.001), generator())
+    late = len(sizes) - sizes.count(0.1)
+    assert late == checks * STEPS_PER_CHECK
 
 
 def test_patience_grows_with_the_checks_made(sizes):

@@ -14,6 +14,7 @@ from simulators import SIMULATORS
 from speed_rows import Options, Result, Row, compare, row
 
 from skmdn import MDNRegressor
+from skmdn.learning.decay import USUAL_DECAY
 from skmdn.learning.initialization import starting_point
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import Architecture
@@ -47,7 +48,7 @@ def our_pass(
     table[:, -1] = 1.0
     flat = starting_point(architecture, loss, table, generator).to(device)
     objective = MixtureObjective(architecture, loss, flat, table.to(device), 0, batch)
-    optimizer = AveragedAdamW(flat, MDNRegressor().alpha)
+    optimizer = AveragedAdamW(flat, USUAL_DECAY)
     return torch.no_grad()(lambda: one_pass(objective, optimizer, 0.01, generator))
 
 

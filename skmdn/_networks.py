@@ -17,11 +17,13 @@ from skmdn.learning.features import NormalScores
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import MixtureNetwork
 from skmdn.learning.objective import held_out_starts
-from skmdn.learning.rows import dense
+from skmdn.learning.rows import blocks, dense
 from skmdn.learning.threads import threads_for
 
 #: Numbers of a pass through the network that stay in a core's cache.
 _CACHED_NUMBERS = 2**18
+#: Sums of smaller weights might be zero in float32.
+_LEAST_WEIGHT = 1e-30
 
 
 class NetworkMixtures(PredictionSets):
@@ -62,6 +64,15 @@ class NetworkMixtures(PredictionSets):
         y = y.reshape(len(y), -1)
         self.n_outputs_ = y.shape[1]
         return X, y, weights
+
+    def _table(self, X, y, rows):
+        """Return features, targets and weights of the distinct rows, as networks take them."""
+        table = np.empty((len(rows.first), X.shape[1] + y.shape[1] + 1), dtype=np.float32)
+        table[:, X.shape[1] : -1] = (y[rows.first] - self._y_mean) / self._y_scale
+        table[:, -1] = np.maximum(rows.weights, _LEAST_WEIGHT)
+        for block in blocks(len(table), X.shape[1]):
+            table[block, : X.shape[1]] = self._features.transform(dense(X[rows.first[block]]))
+        return torch.from_numpy(table).to(torch_device(self.device))
 
     def oof_mixture(self, X):
         """Return the distribution of each training row by the networks that held it out.

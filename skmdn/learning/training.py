@@ -107,6 +107,11 @@ _FALL_FROM, _FALL_SHARE, _LEAST_FALL = 0.4, 1.2, 200
 _LATE_PATIENCE = 3, 6
 
 
+def usual_patience(n_rows: int) -> int:
+    """Return how many checks to wait for a better score: few rows tell less at each."""
+    return max(2, round(50.0 / math.sqrt(n_rows)))
+
+
 class AveragedAdamW:
     """Adam with decoupled weight decay on one flat vector, and the average of its path.
 

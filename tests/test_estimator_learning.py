@@ -76,8 +76,9 @@ def test_passes_go_on_from_fit_and_fit_from_passes():
     fitted = model.score(X, y)
     model.partial_fit(X, y)
     assert abs(model.score(X, y) - fitted) < 0.3  # not started anew
-    # All networks have now seen all rows.
-    assert not hasattr(model, "oof_score_")
+    # All networks have now seen all rows, and nothing ended.
+    for name in ("oof_score_", "best_validation_score_", "best_iter_", "stop_reason_"):
+        assert not hasattr(model, name)
     with pytest.raises(ValueError, match="partial_fit holds no rows out"):
         model.oof_mixture(X)
     model.set_params(warm_start=True, max_iter=100).fit(X, y)

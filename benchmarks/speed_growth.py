@@ -13,6 +13,7 @@ from speed_rows import Options
 from speed_training import STEPS, our_pass, plain_pass
 
 from skmdn import MDNRegressor
+from skmdn.learning.decay import USUAL_DECAY
 
 BATCHES = (16, 32, 64, 128, 256, 512, 1024)
 MEMBERS = (1, 2, 4, 8, 16, 32)
@@ -55,9 +56,11 @@ def sizes(most: int) -> list[int]:
 def report(options: Options, most_rows: int, whole_rows: int, path: Path) -> None:
     fit_seconds(500, max_iter=1)  # the first fit loads
     steps = steps_by_batch(options)
-    passes = {n: fit_seconds(n, max_iter=PASSES) / PASSES for n in sizes(most_rows)}
+    # The trials that choose a decay are part of whole fits alone.
+    told = {"alpha": USUAL_DECAY}
+    passes = {n: fit_seconds(n, max_iter=PASSES, **told) / PASSES for n in sizes(most_rows)}
     whole = {n: fit_seconds(n) for n in sizes(whole_rows)}
-    members = {e: fit_seconds(2000, n_estimators=e, max_iter=30) / 30 for e in MEMBERS}
+    members = {e: fit_seconds(2000, n_estimators=e, max_iter=30, **told) / 30 for e in MEMBERS}
     print(f"\n{common.environment()}\n\nA training step by batch size\n")
     cells = [[name, *map(seconds_text, values)] for name, values in steps.items()]
     print(markdown(["", *map(str, BATCHES)], cells))
@@ -102,7 +105,9 @@ def draw(steps, passes, whole, members, path: Path) -> None:
             axis.legend(frameon=False, fontsize=8, loc="best")
             axis.set_ymargin(0.25)
             common.plain_log_ticks(axis.yaxis)
-        common.plain_log_ticks(axes[1].xaxis, "{x:,.0f}")
+        decades = [10**k for k in range(3, 7) if 10**k <= max(passes)]
+        axes[1].set_xticks(decades, [f"{n:,}" for n in decades])
+        axes[1].set_xticks([], minor=True)
         for axis, ticks in ((axes[0], BATCHES), (axes[2], MEMBERS)):
             axis.set_xticks(ticks, [str(tick) for tick in ticks])
             axis.set_xticks([], minor=True)

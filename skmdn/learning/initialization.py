@@ -15,6 +15,9 @@ from .noise import raw_variance
 #: Variance of every component at the start, in squared units of the standardised targets (times
 #: the squared slope of the link).
 _STARTING_VARIANCE = 0.25
+#: Rows up to which frequencies start where the architecture says; beyond, they grow as the root of
+#: their number, to twice as high at the most.
+_PLAIN_ROWS, _MOST_REFINED = 2000, 2.0
 #: Size of the last layer's outputs at the start: members start apart, and no component runs off.
 _HEAD_GAIN = 0.4
 
@@ -45,7 +48,12 @@ def starting_point(
     """Return the flat vector a training on ``table`` (features, targets, weight) starts from."""
     y, weights = table[:, architecture.n_features : -1], table[:, -1]
     head_bias = starting_head_bias(loss, slab_means(y, weights, loss.n_components).numpy())
-    return starting_parameters(architecture, head_bias, generator)
+    return starting_parameters(architecture, head_bias, generator, refinement(len(table)))
+
+
+def refinement(n_rows: int) -> float:
+    """Return how many times as high frequencies should start: more rows tell of sharper bends."""
+    return min(max(math.sqrt(n_rows / _PLAIN_ROWS), 1.0), _MOST_REFINED)
 
 
 def starting_head_bias(loss: MixtureLoss, means: np.ndarray) -> np.ndarray:
@@ -59,7 +67,10 @@ def starting_head_bias(loss: MixtureLoss, means: np.ndarray) -> np.ndarray:
 
 
 def starting_parameters(
-    architecture: Architecture, head_bias: np.ndarray, generator: torch.Generator
+    architecture: Architecture,
+    head_bias: np.ndarray,
+    generator: torch.Generator,
+    refined: float = 1.0,
 ) -> Tensor:
     """Draw the flat vector a training starts from; the members differ by chance alone.
 
@@ -73,7 +84,7 @@ def starting_parameters(
     # Frequencies of several octaves: smooth trends and sharp steps are both within reach.
     p["frequency"].log_normal_(0.0, 1.0, generator=generator)
     p["frequency"].mul_(torch.empty_like(p["frequency"]).normal_(generator=generator))
-    p["frequency"].mul_(architecture.frequency_scale)
+    p["frequency"].mul_(architecture.frequency_scale * refined)
     deviation = architecture.n_frequencies**-0.5  # cos^2 + sin^2 = 1
     p["embedding_weight"].normal_(0.0, deviation, generator=generator)
     for i, fan_in in enumerate(sizes[:-1]):

@@ -105,7 +105,8 @@ class Architecture:
     embedding_size : int
         Linear maps of each feature's waves.
     frequency_scale : float
-        Typical size of the frequencies at the start, in radians per unit of the feature.
+        Typical size of the frequencies at the start where rows are few, in radians per unit of the
+        feature.
     """
 
     n_members: int

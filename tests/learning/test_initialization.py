@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skmdn.learning.initialization import (
+    refinement,
     slab_means,
     starting_head_bias,
     starting_parameters,
@@ -155,3 +156,21 @@ def test_signals_keep_their_size(activation, sizes):
     rows = torch.randn(200, 20, generator=generator)
     outputs = MixtureNetwork(architecture, flat)(rows)
     assert 0.05 < outputs.std() < 1.0
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "times"), [(2, 1), (2000, 1), (4500, 1.5), (8000, 2), (10**6, 2)]
+)
+def test_frequencies_are_higher_where_rows_are_many(n_rows, times):
+    """Everything else starts as it does with few."""
+    assert refinement(n_rows) == pytest.approx(times)
+
+    def parts(refined):
+        generator = torch.Generator().manual_seed(0)
+        bias = np.zeros(LOSS.n_outputs)
+        return ARCHITECTURE.views(starting_parameters(ARCHITECTURE, bias, generator, refined))
+
+    plain, refined = parts(1.0), parts(times)
+    torch.testing.assert_close(refined.pop("frequency"), times * plain.pop("frequency"))
+    for name, part in refined.items():
+        assert torch.equal(part, plain[name]), name

@@ -203,6 +203,17 @@ def test_the_callers_default_dtype_changes_nothing(default_dtype):
     assert found == bits(small(noise_type="full").fit(X, Y))
 
 
+@pytest.mark.parametrize("n_estimators", [1, 8])
+def test_the_callers_default_device_changes_nothing(n_estimators):
+    """Tensors made on "meta" have no values: none of ours may land there by default."""
+    model = small(noise_type="full", n_estimators=n_estimators)
+    expected = bits(model.fit(X, Y))
+    with torch.device("meta"):
+        found = bits(model.fit(X, Y))
+        everything(small(n_estimators=n_estimators), Y)
+    assert found == expected
+
+
 def test_the_callers_threads_stay_as_they_are():
     before = torch.get_num_threads()
     try:

@@ -28,6 +28,11 @@ def as_array(tensor: Tensor) -> Array:
     return tensor.numpy() if alone else tensor
 
 
+def as_tensor(array: Array) -> Tensor:
+    """Return an array as a tensor over its own memory, whatever torch's default device is."""
+    return array if isinstance(array, Tensor) else torch.from_numpy(np.asarray(array))
+
+
 def namespace(array: Array) -> Any:
     """Return the module whose functions an array is for."""
     return np if isinstance(array, np.ndarray) else torch

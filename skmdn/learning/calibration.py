@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .arrays import as_tensor
+
 if TYPE_CHECKING:
     from .objective import MixtureObjective
 
@@ -194,7 +196,7 @@ def pooled_factors(objective: MixtureObjective, flat: Tensor, factor: float) -> 
     gains = [_carried(scores - found[0][1], n_members) for _, scores in found]
     chosen = max(range(len(tails)), key=lambda i: float(weights @ gains[i]))
     (alone, paired), (_, paired_body) = found[0][0], found[chosen][0]
-    both = torch.tensor([1.0, math.exp(_STEP * (paired - alone))], dtype=torch.float64)
+    both = as_tensor(np.array([1.0, math.exp(_STEP * (paired - alone))]))
     share = float(_carried(both, n_members))
     share = min(max(share, _LEAST_SHARE), 1.0)
     # Few pairs tell little: the share is drawn, in the logarithm, to what is likely without them.

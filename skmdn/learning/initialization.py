@@ -35,7 +35,7 @@ def slab_means(y: Tensor, weights: Tensor, n_components: int) -> Tensor:
     order = torch.argsort(centred @ axis, stable=True)
     ends = weights[order].cumsum(0)
     starts = ends - weights[order]
-    edges = torch.arange(n_components + 1, dtype=torch.float64) / n_components
+    edges = torch.arange(n_components + 1, dtype=torch.float64, device="cpu") / n_components
     # The share of each row that lies in each slab: a heavy row may lie in several.
     share = torch.minimum(ends[:, None], edges[1:]) - torch.maximum(starts[:, None], edges[:-1])
     share = share.clamp_(min=0.0) * n_components
@@ -77,7 +77,7 @@ def starting_parameters(
     Dense layers keep the size of their signal (He et al. 2015). The last one starts small, so that
     every row first has the mixture in ``head_bias`` (P,).
     """
-    flat = torch.zeros(architecture.n_parameters, dtype=torch.float32)
+    flat = torch.zeros(architecture.n_parameters, dtype=torch.float32, device="cpu")
     p = architecture.views(flat)
     gain = ACTIVATIONS[architecture.activation].gain
     sizes = architecture.layer_sizes

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .arrays import Array, as_array, namespace, waves
+from .arrays import Array, as_array, as_tensor, namespace, waves
 
 #: Batches of matrices: left, right, and where their product goes.
 Products: TypeAlias = list[tuple[Array, Array, Array]]
@@ -167,7 +167,7 @@ def raw_outputs(architecture: Architecture, p: Mapping[str, Any], x: Array) -> A
     activation = ACTIVATIONS[architecture.activation].function
     for i in range(len(architecture.hidden_layer_sizes)):
         a = h @ p[f"weight_{i}"] + p[f"bias_{i}"]
-        h = activation(torch.as_tensor(a))
+        h = activation(as_tensor(a))
         h = h.numpy() if xp is np else h
     return p["head_weight"].swapaxes(1, 2) @ h.swapaxes(1, 2) + p["head_bias"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .arrays import Array, as_array
+from .arrays import Array, as_array, as_tensor
 from .calibration import search_factors, settled_factors, training_score
 from .loss import MixtureLoss
 from .network import Architecture, ClosedForm, raw_outputs
@@ -39,7 +39,7 @@ def equal_batches(n_rows: int, batch_size: int, generator: torch.Generator) -> T
     -------
     Tensor of shape (n_batches, batch_size)
     """
-    order = torch.randperm(n_rows, generator=generator)
+    order = torch.randperm(n_rows, generator=generator, device=generator.device)
     n_batches = -(-n_rows // batch_size)
     return torch.cat([order, order[: n_batches * batch_size - n_rows]]).view(n_batches, batch_size)
 
@@ -156,7 +156,7 @@ class MixtureObjective:
             What the variances are multiplied by.
         """
         raw, y, weights = self._outputs(flat, rows)
-        found = torch.as_tensor(self.loss.log_density(raw, y, factors))
+        found = as_tensor(self.loss.log_density(raw, y, factors))
         # Infinitely far from every component, a softmax is inf - inf, which is no number.
         return found.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf), weights
 
@@ -170,7 +170,7 @@ class MixtureObjective:
     def residuals(self, flat: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return targets less the members' means (E, D, B), and the weights (E, B)."""
         raw, y, weights = self._outputs(flat, rows)
-        return torch.as_tensor(y - self.loss.means(raw)), weights
+        return as_tensor(y - self.loss.means(raw)), weights
 
     def judge(self, flat: Tensor) -> float:
         """Return the log-likelihood that the members' mixture is expected to have on new rows.

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from .arrays import Array
+from .arrays import Array, as_tensor
 
 
 class Objective(Protocol):
@@ -176,7 +176,7 @@ def take_step(
 
 def mean_of(losses: list[Array]) -> float:
     """Return the mean over batches of one size."""
-    return torch.stack([torch.as_tensor(part) for part in losses]).mean().item()
+    return torch.stack([as_tensor(part) for part in losses]).mean().item()
 
 
 def one_pass(

@@ -13,7 +13,7 @@ from speed_rows import Options
 from speed_training import STEPS, our_pass, plain_pass
 
 from skmdn import MDNRegressor
-from skmdn.learning.decay import USUAL_DECAY
+from skmdn.learning.smoothness import USUAL
 
 BATCHES = (16, 32, 64, 128, 256, 512, 1024)
 MEMBERS = (1, 2, 4, 8, 16, 32)
@@ -57,7 +57,7 @@ def report(options: Options, most_rows: int, whole_rows: int, path: Path) -> Non
     fit_seconds(500, max_iter=1)  # the first fit loads
     steps = steps_by_batch(options)
     # The trials that choose a decay are part of whole fits alone.
-    told = {"alpha": USUAL_DECAY}
+    told = {"alpha": USUAL.weight_decay}
     passes = {n: fit_seconds(n, max_iter=PASSES, **told) / PASSES for n in sizes(most_rows)}
     whole = {n: fit_seconds(n) for n in sizes(whole_rows)}
     members = {e: fit_seconds(2000, n_estimators=e, max_iter=30, **told) / 30 for e in MEMBERS}

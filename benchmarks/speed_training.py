@@ -14,12 +14,12 @@ from simulators import SIMULATORS
 from speed_rows import Options, Result, Row, compare, row
 
 from skmdn import MDNRegressor
-from skmdn.learning.decay import USUAL_DECAY
 from skmdn.learning.initialization import starting_point
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import Architecture
 from skmdn.learning.noise import NOISE_MODELS
 from skmdn.learning.objective import MixtureObjective
+from skmdn.learning.smoothness import USUAL
 from skmdn.learning.training import AveragedAdamW, one_pass
 
 ROWS: dict[str, Row] = {}
@@ -48,7 +48,7 @@ def our_pass(
     table[:, -1] = 1.0
     flat = starting_point(architecture, loss, table, generator).to(device)
     objective = MixtureObjective(architecture, loss, flat, table.to(device), 0, batch)
-    optimizer = AveragedAdamW(flat, USUAL_DECAY)
+    optimizer = AveragedAdamW(flat, USUAL.weight_decay)
     return torch.no_grad()(lambda: one_pass(objective, optimizer, 0.01, generator))
 
 

@@ -16,7 +16,6 @@ from skmdn._networks import NetworkMixtures, own_random_state, torch_device
 from skmdn._prediction import POINT_ESTIMATES
 from skmdn._scaling import fixed_variance, target_scaling
 from skmdn.learning.calibration import calibrate
-from skmdn.learning.decay import USUAL_DECAY, chosen_decay
 from skmdn.learning.features import NormalScores
 from skmdn.learning.initialization import starting_point
 from skmdn.learning.link import JohnsonLink
@@ -25,6 +24,7 @@ from skmdn.learning.network import ACTIVATIONS, Architecture, MixtureNetwork
 from skmdn.learning.noise import NOISE_MODELS
 from skmdn.learning.objective import MixtureObjective, equal_batch_size, held_out_share
 from skmdn.learning.rows import canonical_rows, dense
+from skmdn.learning.smoothness import USUAL, chosen_smoothness
 from skmdn.learning.threads import threads_for
 from skmdn.learning.training import AveragedAdamW, TrainingOptions, one_pass, train, usual_patience
 
@@ -74,8 +74,8 @@ default="diagonal"
     learning_rate_init : float, default=0.01
         Largest step size of Adam.
     alpha : float or "auto", default="auto"
-        Decoupled weight decay; "auto" is 0.02, and with 2000 rows or more 0.004 or 0.1 where two
-        networks trained with each do clearly better.
+        Decoupled weight decay; "auto" is 0.02, and with 2000 rows or more, where four networks do
+        clearly better with it, 0.004 with fast waves to start from, or 0.1 with slow ones.
     early_stopping : bool, default=True
         Whether each network holds rows out, on which training is judged. Without, it is judged
         on the training rows.
@@ -288,9 +288,9 @@ default="diagonal"
             self.__dict__.pop(name, None)
         table, generator = self._table(X, y, rows), self._generator()
         n_held_out = self._n_held_out(len(table))
-        flat = self._starting_flat(table, generator)
+        options, frequency_factor = self._options(table, generator, continued)
+        flat = self._starting_flat(table, generator, frequency_factor)
         size = equal_batch_size(len(table) - n_held_out, _told(self.batch_size, None))
-        options = self._options(table, generator, continued)
         with threads_for(self._architecture().n_parameters * size):
             objective = self._objective(table, flat, n_held_out, size)
             result = train(objective, options, generator, self._report)
@@ -317,7 +317,7 @@ default="diagonal"
             self._go_on()
         for name in _OF_FIT:  # all networks see these rows
             self.__dict__.pop(name, None)
-        self.alpha_ = _told(self.alpha, getattr(self, "alpha_", USUAL_DECAY))
+        self.alpha_ = _told(self.alpha, getattr(self, "alpha_", USUAL.weight_decay))
         table, generator = self._table(X, y, rows), self._generator()
         optimizer = (
             self._optimizer.on(torch_device(self.device))
@@ -386,34 +386,34 @@ default="diagonal"
         return min(max(1, int(np.ceil(fraction * n_rows))), n_rows - 1)
 
     def _options(self, table, generator, continued):
-        """Return how to train, and decide the weight decay."""
+        """Return how to train, and the factor of the starting frequencies."""
         options = TrainingOptions(
             max_iter=self.max_iter,
             learning_rate=self.learning_rate_init,
-            weight_decay=_told(self.alpha, self.alpha_ if continued else USUAL_DECAY),
+            weight_decay=_told(self.alpha, self.alpha_ if continued else USUAL.weight_decay),
             n_iter_no_change=_told(self.n_iter_no_change, usual_patience(len(table))),
             tol=self.tol,
         )
+        chosen = USUAL._replace(weight_decay=options.weight_decay)
         if self.alpha == "auto" and self.early_stopping and not continued:
-            given = self._architecture(), self._loss, table, options
-            decay = chosen_decay(*given, _told(self.batch_size, None), generator.initial_seed())
-            options = replace(options, weight_decay=decay)
-        self.alpha_ = options.weight_decay
-        return options
+            given = self._architecture(), self._loss, table, options, _told(self.batch_size, None)
+            chosen = chosen_smoothness(*given, generator.initial_seed())
+        self.alpha_, frequency_factor = chosen
+        return replace(options, weight_decay=self.alpha_), frequency_factor
 
     def _generator(self):
         # A copy is moved on: after an error the old model's chance is as it was.
         self._random_state = copy.deepcopy(self._random_state)
         return torch.Generator().manual_seed(self._random_state.randint(2**31))
 
-    def _starting_flat(self, table, generator):
+    def _starting_flat(self, table, generator, frequency_factor=1.0):
         """Return the parameters to start from, on the device: new ones, or those there are."""
         architecture = self._architecture()
         if hasattr(self, "network_"):
             flat = self.network_.flat().float()
         else:
             sample = table[: NormalScores.max_rows].cpu()
-            flat = starting_point(architecture, self._loss, sample, generator)
+            flat = starting_point(architecture, self._loss, sample, generator, frequency_factor)
         return flat.to(torch_device(self.device))
 
     def _objective(self, table, flat, n_held_out, size):

@@ -90,7 +90,7 @@ def search_factors(
     mixed = densities[:, 1:].logsumexp(0) - math.log(2.0)
     found = int((mixed @ weights).argmax())
     pair = densities[:, [0, 1 + found]]
-    gains = _gains_of_mixing(pair, mixed[found], len(objective.offsets))
+    gains = _gains_of_mixing(pair, mixed[found], objective.n_mixed)
     return score + max(_surely(gains, weights), 0.0), (factor, paired[found])
 
 

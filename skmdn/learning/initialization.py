@@ -43,12 +43,17 @@ def slab_means(y: Tensor, weights: Tensor, n_components: int) -> Tensor:
 
 
 def starting_point(
-    architecture: Architecture, loss: MixtureLoss, table: Tensor, generator: torch.Generator
+    architecture: Architecture,
+    loss: MixtureLoss,
+    table: Tensor,
+    generator: torch.Generator,
+    frequency_factor: float = 1.0,
 ) -> Tensor:
     """Return the flat vector a training on ``table`` (features, targets, weight) starts from."""
     y, weights = table[:, architecture.n_features : -1], table[:, -1]
     head_bias = starting_head_bias(loss, slab_means(y, weights, loss.n_components).numpy())
-    return starting_parameters(architecture, head_bias, generator, refinement(len(table)))
+    frequency_factor *= refinement(len(table))
+    return starting_parameters(architecture, head_bias, generator, frequency_factor)
 
 
 def refinement(n_rows: int) -> float:
@@ -70,7 +75,7 @@ def starting_parameters(
     architecture: Architecture,
     head_bias: np.ndarray,
     generator: torch.Generator,
-    refined: float = 1.0,
+    frequency_factor: float = 1.0,
 ) -> Tensor:
     """Draw the flat vector a training starts from; the members differ by chance alone.
 
@@ -84,7 +89,7 @@ def starting_parameters(
     # Frequencies of several octaves: smooth trends and sharp steps are both within reach.
     p["frequency"].log_normal_(0.0, 1.0, generator=generator)
     p["frequency"].mul_(torch.empty_like(p["frequency"]).normal_(generator=generator))
-    p["frequency"].mul_(architecture.frequency_scale * refined)
+    p["frequency"].mul_(architecture.frequency_scale * frequency_factor)
     deviation = architecture.n_frequencies**-0.5  # cos^2 + sin^2 = 1
     p["embedding_weight"].normal_(0.0, deviation, generator=generator)
     for i, fan_in in enumerate(sizes[:-1]):

@@ -76,6 +76,9 @@ class MixtureObjective:
         Rows each member holds out; 0 for none.
     batch_size : int
         Rows of a member in each step.
+    speaking_for : int, default=None
+        Members of a mixture that these are but a few of: they all hold out the same rows, to tell
+        how good it would be. None where they are all.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class MixtureObjective:
         table: Tensor,
         n_held_out: int,
         batch_size: int,
+        speaking_for: int | None = None,
     ):
         self.architecture, self.table = architecture, table
         self.loss = loss.like(as_array(flat))
@@ -95,6 +99,10 @@ class MixtureObjective:
         starts = held_out_starts(self.n_rows, architecture.n_members)
         #: Rows that each member and the next both hold out (there may be one more).
         self.n_shared = max(0, n_held_out - -(-self.n_rows // architecture.n_members))
+        #: Members whose mixture is judged.
+        self.n_mixed = speaking_for or architecture.n_members
+        if speaking_for and architecture.n_members > 1:
+            starts, self.n_shared = np.zeros_like(starts), n_held_out
         self.offsets = torch.from_numpy(starts).to(table.device).unsqueeze(1)
         self.network = ClosedForm(architecture, flat, self.gradient, batch_size)
         self.d_raw = as_array(self.network.d_raw)

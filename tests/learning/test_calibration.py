@@ -27,6 +27,7 @@ class Normals:
         self.offsets = torch.arange(n_members)[:, None] * n_rows // n_members
         self.n_rows, self.n_shared = n_rows, n_rows // n_members // 4
         self.n_held_out = n_rows // n_members + self.n_shared
+        self.n_mixed = n_members
 
     def held_out_rows(self, positions):
         return (positions + self.offsets) % self.n_rows
@@ -88,6 +89,19 @@ def test_members_far_apart_promise_no_more_than_the_better_of_them(n_rows):
     score = searched(members)[0]
     best = max(members.score(np.full(16, f)) for f in np.geomspace(0.3, 1e4, 80))
     assert score < best + 0.3
+
+
+@pytest.mark.parametrize(("common", "own"), [(0.2, 0.0), (0.2, 0.1), (0.1, 0.2)])
+def test_a_few_members_that_hold_out_the_same_rows_speak_for_all(common, own):
+    few = Normals(common, own, n_members=4)
+    few.offsets = torch.zeros((4, 1), dtype=torch.int64)
+    few.n_held_out = few.n_shared = few.n_rows // 10
+    few.n_mixed = 16
+    every = Normals(common, own, n_rows=50_000)
+    best = max(every.score(np.full(16, f)) for f in np.geomspace(0.1, 10.0, 60))
+    assert best - 0.2 < searched(few)[0] < best + 0.02  # told with care
+    few.n_mixed = 4
+    assert not own or searched(few)[0] < best - 0.02
 
 
 def test_rows_that_one_member_holds_out_tell_of_that_member_alone():

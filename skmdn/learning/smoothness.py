@@ -1,0 +1,101 @@
+"""How smooth a function the data call for, told by short trainings of a few networks.
+
+The best weight decay differs between data sets by a factor of a hundred, and with it the best
+frequencies to start from: smooth functions of many features want much decay and slow waves, ragged
+ones hardly any and fast waves. Four networks tell which, at a fraction of what sixteen take to
+train, where there are rows enough for what they tell to be more than chance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .initialization import starting_point
+from .loss import MixtureLoss
+from .network import Architecture
+from .objective import MixtureObjective, equal_batch_size
+from .threads import threads_for
+from .training import TrainingOptions, TrainingResult, train
+
+
+class Smoothness(NamedTuple):
+    """What training takes for granted about the function it is to find.
+
+    Attributes
+    ----------
+    weight_decay : float
+        See `TrainingOptions`.
+    frequency_factor : float
+        How many times as high the frequencies of the embedding start.
+    """
+
+    weight_decay: float
+    frequency_factor: float
+
+
+#: What suits most data, and what is tried besides.
+USUAL = Smoothness(0.02, 1.0)
+_OTHERS = Smoothness(0.004, 10.0), Smoothness(0.1, 0.25)
+#: By how much another must be better, in nats.
+_CLEARLY = 0.01
+#: By how much training must be better than its first check, for there to be something to tell.
+_LEARNED = 0.04
+#: Rows from which on others are tried, and rows that suffice.
+_FEWEST_ROWS, _MOST_ROWS = 2000, 2**14
+#: Networks of a trial, and the share of the rows that all of them hold out.
+_N_MEMBERS, _HELD_OUT = 4, 0.1
+
+
+def chosen_smoothness(
+    architecture: Architecture,
+    loss: MixtureLoss,
+    table: Tensor,
+    options: TrainingOptions,
+    batch_size: int | None,
+    seed: int,
+) -> Smoothness:
+    """Return the smoothness that clearly suits held-out rows best, as told by a few networks.
+
+    They all hold out the same rows: what mixing them gains there is carried over to the members
+    that are to be trained. Ragged networks, which err in their own ways, gain the most.
+
+    Parameters
+    ----------
+    architecture, loss
+        Of the networks that are to be trained.
+    table : Tensor of shape (n, F + D + 1)
+        As `MixtureObjective` takes it, its rows in no order.
+    options : TrainingOptions
+        How to train, but for the decay.
+    batch_size : int or None
+        About how many rows a step takes; None leaves that to their number.
+    seed : int
+        Of the starts and the order of the rows.
+    """
+    if len(table) < _FEWEST_ROWS:
+        return USUAL
+    few = replace(architecture, n_members=min(_N_MEMBERS, architecture.n_members))
+    table = table[:_MOST_ROWS]
+    n_held_out = int(_HELD_OUT * len(table))
+    size = equal_batch_size(len(table) - n_held_out, batch_size)
+
+    def trial(tried: Smoothness) -> TrainingResult:
+        """Train the few, all else being equal."""
+        generator = torch.Generator().manual_seed(seed)
+        flat = starting_point(few, loss, table.cpu(), generator, tried.frequency_factor)
+        with threads_for(few.n_parameters * size):
+            objective = MixtureObjective(
+                few, loss, flat.to(table.device), table, n_held_out, size, architecture.n_members
+            )
+            return train(objective, replace(options, weight_decay=tried.weight_decay), generator)
+
+    usual = trial(USUAL)
+    if usual.best_score < usual.scores[0] + _LEARNED:
+        return USUAL  # there is little to learn, and all is learned by the first check
+    scores = {tried: trial(tried).best_score for tried in _OTHERS}
+    best = max(_OTHERS, key=scores.__getitem__)
+    return best if scores[best] > usual.best_score + _CLEARLY else USUAL

@@ -1,0 +1,52 @@
+"""Which rows each member learns from, and which it holds out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from skmdn.learning.loss import MixtureLoss
+from skmdn.learning.network import Architecture
+from skmdn.learning.noise import NOISE_MODELS
+from skmdn.learning.objective import MixtureObjective
+
+LOSS = MixtureLoss(2, 1, NOISE_MODELS["diagonal"], 1e-6)
+
+
+def objective(n_members, n_held_out, speaking_for=None):
+    architecture = Architecture(n_members, 1, LOSS.n_outputs, (3,), "tanh")
+    flat = torch.zeros(architecture.n_parameters)
+    return MixtureObjective(
+        architecture, LOSS, flat, torch.ones(20, 3), n_held_out, 5, speaking_for
+    )
+
+
+def held_out(work):
+    """The rows (E, n) that members hold out; they learn from all others."""
+    rows = work.held_out_rows(torch.arange(work.n_held_out))
+    learned = work.rows(torch.arange(work.n_train))
+    for out, others in zip(rows.tolist(), learned.tolist(), strict=True):
+        assert sorted(out + others) == list(range(20))
+    return rows.tolist()
+
+
+@pytest.mark.parametrize(("n_held_out", "n_shared"), [(4, 0), (5, 0), (7, 2)])
+def test_members_hold_out_parts_of_their_own(n_held_out, n_shared):
+    work = objective(4, n_held_out)
+    rows = held_out(work)
+    assert (work.n_shared, work.n_mixed) == (n_shared, 4)
+    for one, following in zip(rows, rows[1:] + rows[:1], strict=True):
+        assert one[n_held_out - n_shared :] == following[:n_shared]
+        assert len({*one, *following}) == 2 * n_held_out - n_shared
+
+
+def test_those_that_speak_for_more_hold_out_the_same_rows():
+    work = objective(4, 6, speaking_for=16)
+    assert held_out(work) == [list(range(6))] * 4
+    assert (work.n_shared, work.n_mixed) == (6, 16)
+
+
+def test_one_that_speaks_for_more_cannot_tell_what_mixing_gains():
+    work = objective(1, 6, speaking_for=16)
+    assert held_out(work) == [list(range(6))]
+    assert work.n_shared == 0

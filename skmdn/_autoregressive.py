@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import validate_data
 
-from skmdn._prediction import LogLikelihoodScore, row_blocks
+from skmdn._prediction import LogLikelihoodScore, replaced, row_blocks
 from skmdn._regressor import MDNRegressor
 from skmdn.distribution.batch import check_count, check_probability
 from skmdn.distribution.density import generator
@@ -122,13 +122,16 @@ class AutoregressiveMDNRegressor(
         Returns
         -------
         AutoregressiveMDNRegressor
-            The estimator itself.
+            The estimator itself. After an error it is as it was before.
 
         Raises
         ------
         ValueError
             If an argument or parameter is not what it may be; the message says which and why.
         """
+        return replaced(self, lambda model: model._fit(X, y, sample_weight))
+
+    def _fit(self, X, y, sample_weight):
         kinds = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
         X, y = validate_data(self, X, y, **kinds, multi_output=True, y_numeric=True)
         y = np.asarray(y, dtype=np.float64)
@@ -144,7 +147,6 @@ class AutoregressiveMDNRegressor(
             estimator.fit(self._features(X, y, position), y[:, target], sample_weight)
             estimators.append(estimator)
         self.estimators_ = estimators
-        return self
 
     def _checked_order(self, rng):
         targets = np.arange(self.n_outputs_)

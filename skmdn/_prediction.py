@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,6 +41,15 @@ def row_blocks(n_rows: int, row_numbers: int) -> Iterator[slice]:
     """Cut rows of this many components times pairs of targets to fit ``working_memory``."""
     size = get_chunk_n_rows(8 * _NUMBERS * row_numbers, max_n_rows=_MOST_ROWS)
     return gen_batches(n_rows, size)
+
+
+def replaced(estimator, learn: Callable):
+    """Let a copy learn, and become it once it has: an error leaves the old model whole."""
+    model = copy.copy(estimator)
+    learn(model)
+    estimator.__dict__.clear()
+    estimator.__dict__.update(model.__dict__)
+    return estimator
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from numbers import Integral, Real
 from typing import ClassVar
 
@@ -13,7 +12,7 @@ from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skmdn._networks import NetworkMixtures, own_random_state, torch_device
-from skmdn._prediction import POINT_ESTIMATES
+from skmdn._prediction import POINT_ESTIMATES, replaced
 from skmdn._scaling import fixed_variance, target_scaling
 from skmdn.learning.calibration import calibrate
 from skmdn.learning.features import NormalScores
@@ -74,8 +73,8 @@ default="diagonal"
     learning_rate_init : float, default=0.01
         Largest step size of Adam.
     alpha : float or "auto", default="auto"
-        Decoupled weight decay; "auto" is 0.02, and with 2000 rows or more, where four networks do
-        clearly better with it, 0.004 with fast waves to start from, or 0.1 with slow ones.
+        Decoupled weight decay; "auto" is 0.02, or where four networks do clearly better with it on
+        2000 rows or more, 0.004 with fast waves to start from, or 0.1 with slow ones.
     early_stopping : bool, default=True
         Whether each network holds rows out, on which training is judged. Without, it is judged
         on the training rows.
@@ -248,7 +247,7 @@ default="diagonal"
             If an argument or parameter is not what it may be; the message says which and why.
         """
         continued = self.warm_start and hasattr(self, "network_")
-        return self._replaced(lambda model: model._fit(X, y, sample_weight, continued))
+        return replaced(self, lambda model: model._fit(X, y, sample_weight, continued))
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None):
@@ -269,17 +268,10 @@ default="diagonal"
         MDNRegressor
             The estimator itself. After an error it is as it was before.
         """
-        return self._replaced(lambda model: model._partial_fit(X, y, sample_weight))
+        return replaced(self, lambda model: model._partial_fit(X, y, sample_weight))
 
-    def _replaced(self, learn):
-        """Let a copy learn, and become it once it has: an error leaves the old model whole."""
-        model = copy.copy(self)
-        with torch.no_grad(), np.errstate(all="ignore"):  # what is no number is not taken
-            learn(model)
-        self.__dict__.clear()
-        self.__dict__.update(model.__dict__)
-        return self
-
+    @torch.no_grad()
+    @np.errstate(all="ignore")
     def _fit(self, X, y, sample_weight, continued):
         X, y, weights = self._check_training(X, y, sample_weight, reset=not continued)
         rows = canonical_rows(X, y, weights)
@@ -288,12 +280,12 @@ default="diagonal"
             self.__dict__.pop(name, None)
         table, generator = self._table(X, y, rows), self._generator()
         n_held_out = self._n_held_out(len(table))
-        options, frequency_factor = self._options(table, generator, continued)
-        flat = self._starting_flat(table, generator, frequency_factor)
+        self.alpha_, factor = self._smoothness(table, generator.initial_seed(), continued)
+        flat = self._starting_flat(table, generator, factor)
         size = equal_batch_size(len(table) - n_held_out, _told(self.batch_size, None))
         with threads_for(self._architecture().n_parameters * size):
             objective = self._objective(table, flat, n_held_out, size)
-            result = train(objective, options, generator, self._report)
+            result = train(objective, self._options(len(table)), generator, self._report)
             found = calibrate(objective, result.flat)
         self._keep(result.flat, found.member_factor, found.pooled_factors)
         self.n_iter_, self.best_iter_ = result.n_iter, result.best_iter
@@ -306,6 +298,8 @@ default="diagonal"
             self.oof_score_ = found.score - self._log_unit
         self._held_out = rows.positions, len(rows.first), n_held_out
 
+    @torch.no_grad()
+    @np.errstate(all="ignore")
     def _partial_fit(self, X, y, sample_weight):
         first = not hasattr(self, "network_")
         X, y, weights = self._check_training(X, y, sample_weight, reset=first)
@@ -317,13 +311,14 @@ default="diagonal"
             self._go_on()
         for name in _OF_FIT:  # all networks see these rows
             self.__dict__.pop(name, None)
-        self.alpha_ = _told(self.alpha, getattr(self, "alpha_", USUAL.weight_decay))
+        self.alpha_ = self._alpha()
         table, generator = self._table(X, y, rows), self._generator()
         optimizer = (
             self._optimizer.on(torch_device(self.device))
             if hasattr(self, "_optimizer")
             else AveragedAdamW(self._starting_flat(table, generator), self.alpha_)
         )
+        optimizer.weight_decay = self.alpha_
         # As 1 / sqrt(t), with averaging: good wherever the blocks end (Moulines & Bach 2011).
         learning_rate = self.learning_rate_init / np.sqrt(1.0 + self._n_steps / _STEADY_STEPS)
         size = equal_batch_size(len(table), _told(self.batch_size, None))
@@ -341,7 +336,8 @@ default="diagonal"
     def _start(self, X, y, rows):
         """Decide what a new model does not learn by gradients: scales, bounds and chance."""
         self._random_state = own_random_state(self.random_state)
-        self.__dict__.pop("network_", None)
+        for name in ("network_", "alpha_"):
+            self.__dict__.pop(name, None)
         # Rows are in an order that is none: the first are a sample of all.
         sample = slice(NormalScores.max_rows)
         self._features = NormalScores(dense(X[rows.first[sample]]), rows.weights[sample])
@@ -382,24 +378,28 @@ default="diagonal"
     def _n_held_out(self, n_rows):
         if not self.early_stopping:
             return 0
-        fraction = _told(self.validation_fraction, held_out_share(self.n_estimators))
-        return min(max(1, int(np.ceil(fraction * n_rows))), n_rows - 1)
+        share = _told(self.validation_fraction, held_out_share(self.n_estimators))
+        return min(max(1, int(np.ceil(share * n_rows))), n_rows - 1)
 
-    def _options(self, table, generator, continued):
-        """Return how to train, and the factor of the starting frequencies."""
-        options = TrainingOptions(
+    def _alpha(self):
+        """Return the weight decay told, or else that of the networks there are."""
+        return float(_told(self.alpha, getattr(self, "alpha_", USUAL.weight_decay)))
+
+    def _options(self, n_rows):
+        return TrainingOptions(
             max_iter=self.max_iter,
             learning_rate=self.learning_rate_init,
-            weight_decay=_told(self.alpha, self.alpha_ if continued else USUAL.weight_decay),
-            n_iter_no_change=_told(self.n_iter_no_change, usual_patience(len(table))),
+            weight_decay=self._alpha(),
+            n_iter_no_change=_told(self.n_iter_no_change, usual_patience(n_rows)),
             tol=self.tol,
         )
-        chosen = USUAL._replace(weight_decay=options.weight_decay)
-        if self.alpha == "auto" and self.early_stopping and not continued:
-            given = self._architecture(), self._loss, table, options, _told(self.batch_size, None)
-            chosen = chosen_smoothness(*given, generator.initial_seed())
-        self.alpha_, frequency_factor = chosen
-        return replace(options, weight_decay=self.alpha_), frequency_factor
+
+    def _smoothness(self, table, seed, continued):
+        """Return the weight decay to train with, and the factor of the starting frequencies."""
+        if self.alpha != "auto" or continued or not self.early_stopping:
+            return USUAL._replace(weight_decay=self._alpha())
+        given = self._architecture(), self._loss, table, self._options(len(table))
+        return chosen_smoothness(*given, _told(self.batch_size, None), seed)
 
     def _generator(self):
         # A copy is moved on: after an error the old model's chance is as it was.

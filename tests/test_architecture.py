@@ -22,7 +22,7 @@ DISTRIBUTION = r"skmdn\.distribution(\..+)?"
 LEARNING = r"skmdn\.learning(\..+)?"
 ARRAYS = r"skmdn\.learning\.arrays"
 NOISE = r"skmdn\.learning\.noise"
-DECAY = r"skmdn\.learning\.decay"
+SMOOTHNESS = r"skmdn\.learning\.smoothness"
 
 # Which modules of the package a module may import, wherever in the file: (who, whom), as patterns.
 # Every module matches one line; a new part needs one of its own.
@@ -33,8 +33,11 @@ ARROWS = [
     (r"skmdn\.distribution\..+", r"skmdn\.distribution\.(?!mixture$).+"),
     (ARRAYS, r"nothing"),
     (NOISE, ARRAYS),
-    (DECAY, LEARNING),
-    (rf"(?!({ARRAYS}|{NOISE}|{DECAY})$){LEARNING}", r"skmdn\.learning\.(?!(training|decay)$).+"),
+    (SMOOTHNESS, LEARNING),
+    (
+        rf"(?!({ARRAYS}|{NOISE}|{SMOOTHNESS})$){LEARNING}",
+        r"skmdn\.learning\.(?!(training|smoothness)$).+",
+    ),
     (r"skmdn\.metrics", DISTRIBUTION),
     (r"skmdn\.display", rf"skmdn\.metrics|{DISTRIBUTION}"),
     (r"skmdn\._prediction", DISTRIBUTION),

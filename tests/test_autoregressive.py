@@ -118,6 +118,15 @@ def test_a_bad_order_says_what_it_may_be(order):
         AutoregressiveMDNRegressor(SMALL, order=order).fit(X, y)
 
 
+def test_a_failed_fit_leaves_the_old_model():
+    X, y, _ = linear(20, 0)
+    model = AutoregressiveMDNRegressor(SMALL).fit(X, y)
+    before = model.score(X, y)
+    with pytest.raises(ValueError, match="sample_weight"):
+        model.fit(X[:, :1], y[:, :2], sample_weight=-np.ones(20))
+    assert model.score(X, y) == before
+
+
 def test_other_bad_arguments():
     X, y, _ = linear(20, 0)
     with pytest.raises(ValueError, match="'order' parameter"):

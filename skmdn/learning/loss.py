@@ -134,6 +134,7 @@ class MixtureLoss:
         """
         xp = namespace(raw)
         logits, locations, raw_variances, couplings = self.split(raw)
+        logits = logits - xp.amax(logits, axis=1, keepdims=True)  # large ones swallow digits
         found = self.components(locations, raw_variances)
         _, e = self.errors(y, found.means, couplings)
         squares, constant = e * e, softmax(logits)[1] + self.n_targets * _HALF_LOG_2PI

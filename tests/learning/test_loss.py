@@ -73,3 +73,13 @@ def test_targets_infinitely_far_have_no_density_rather_than_no_number():
     expected = -0.5 * np.log(2.0 * np.pi * np.array([1.0, 4.0]))
     np.testing.assert_array_equal(found[:, 0, 0], -np.inf)
     np.testing.assert_allclose(found[:, 0, 1], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e4, 1e8, 1e30])
+def test_what_all_logits_share_says_nothing(shift):
+    """In single precision, large ones would swallow the distances, and leave no density at all."""
+    loss = MixtureLoss(2, 1, NOISE_MODELS["fixed"], 1e-6)
+    raw = np.array([shift, shift, 0.0, 3.0], dtype=np.float32).reshape(1, 4, 1)
+    found = loss.log_density(raw, np.ones((1, 1, 1), dtype=np.float32))
+    expected = np.logaddexp(-0.5, -2.0) - np.log(2.0) - 0.5 * np.log(2.0 * np.pi)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from types import SimpleNamespace
 
 import numpy as np
@@ -145,3 +146,25 @@ def test_without_held_out_rows_or_need_nothing_is_tried(trials, parameters):
     assert model.fit(X, y).alpha_ == USUAL.weight_decay
     assert MDNRegressor(n_estimators=2).partial_fit(X, y).alpha_ == USUAL.weight_decay
     assert trials.asked == []
+
+
+def test_a_decay_told_later_counts_from_then_on():
+    first = MDNRegressor(n_estimators=1, alpha=0.02, random_state=0).partial_fit(X, y)
+    same, other = (pickle.loads(pickle.dumps(first)) for _ in range(2))
+    same.partial_fit(X, y)
+    other.set_params(alpha=50.0).partial_fit(X, y)
+    assert (same.alpha_, other.alpha_) == (0.02, 50.0)
+    assert other.network_.flat().norm() < 0.9 * same.network_.flat().norm()
+
+
+def test_what_was_chosen_is_not_kept_where_fit_starts_anew(trials):
+    trials.update({USUAL: 0.0, ROUGH: 0.2, SMOOTH: 0.0})
+    model = MDNRegressor(n_estimators=2, max_iter=1, random_state=0)
+    assert model.fit(X, y).alpha_ == 0.004
+    assert model.set_params(early_stopping=False).fit(X, y).alpha_ == USUAL.weight_decay
+
+
+def test_a_model_of_before_there_was_a_choice_goes_on():
+    model = MDNRegressor(n_estimators=1, max_iter=1, warm_start=True, random_state=0).fit(X, y)
+    del model.alpha_
+    assert model.fit(X, y).alpha_ == USUAL.weight_decay

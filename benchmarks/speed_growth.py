@@ -56,7 +56,7 @@ def sizes(most: int) -> list[int]:
 def report(options: Options, most_rows: int, whole_rows: int, path: Path) -> None:
     fit_seconds(500, max_iter=1)  # the first fit loads
     steps = steps_by_batch(options)
-    # The trials that choose a decay are part of whole fits alone.
+    # The trials that choose the smoothness are part of whole fits alone.
     told = {"alpha": USUAL.weight_decay}
     passes = {n: fit_seconds(n, max_iter=PASSES, **told) / PASSES for n in sizes(most_rows)}
     whole = {n: fit_seconds(n) for n in sizes(whole_rows)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,7 +44,8 @@ def row_blocks(n_rows: int, row_numbers: int) -> Iterator[slice]:
 
 def replaced(estimator, learn: Callable):
     """Let a copy learn, and become it once it has: an error leaves the old model whole."""
-    model = copy.copy(estimator)
+    model = object.__new__(type(estimator))  # a copy would leave out what a pickle may
+    model.__dict__.update(estimator.__dict__)
     learn(model)
     estimator.__dict__.clear()
     estimator.__dict__.update(model.__dict__)

@@ -74,7 +74,7 @@ default="diagonal"
         Largest step size of Adam.
     alpha : float or "auto", default="auto"
         Decoupled weight decay; "auto" is 0.02, or where four networks do clearly better with it on
-        2000 rows or more, 0.004 with fast waves to start from, or 0.1 with slow ones.
+        2000 distinct rows or more, 0.004 with fast waves to start from, or 0.1 with slow ones.
     early_stopping : bool, default=True
         Whether each network holds rows out, on which training is judged. Without, it is judged
         on the training rows.
@@ -103,7 +103,7 @@ default="diagonal"
     network_ : torch.nn.Module
         All networks.
     alpha_ : float
-        The weight decay they were trained with.
+        The weight decay they were trained with; training that goes on keeps to it under "auto".
     n_iter_ : int
         Passes over the training rows.
     best_iter_ : int
@@ -247,7 +247,8 @@ default="diagonal"
             If an argument or parameter is not what it may be; the message says which and why.
         """
         continued = self.warm_start and hasattr(self, "network_")
-        return replaced(self, lambda model: model._fit(X, y, sample_weight, continued))
+        with torch.no_grad(), np.errstate(all="ignore"):  # what is no number is not taken
+            return replaced(self, lambda model: model._fit(X, y, sample_weight, continued))
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None):
@@ -268,10 +269,9 @@ default="diagonal"
         MDNRegressor
             The estimator itself. After an error it is as it was before.
         """
-        return replaced(self, lambda model: model._partial_fit(X, y, sample_weight))
+        with torch.no_grad(), np.errstate(all="ignore"):
+            return replaced(self, lambda model: model._partial_fit(X, y, sample_weight))
 
-    @torch.no_grad()
-    @np.errstate(all="ignore")
     def _fit(self, X, y, sample_weight, continued):
         X, y, weights = self._check_training(X, y, sample_weight, reset=not continued)
         rows = canonical_rows(X, y, weights)
@@ -298,8 +298,6 @@ default="diagonal"
             self.oof_score_ = found.score - self._log_unit
         self._held_out = rows.positions, len(rows.first), n_held_out
 
-    @torch.no_grad()
-    @np.errstate(all="ignore")
     def _partial_fit(self, X, y, sample_weight):
         first = not hasattr(self, "network_")
         X, y, weights = self._check_training(X, y, sample_weight, reset=first)

@@ -41,7 +41,7 @@ class Smoothness(NamedTuple):
 USUAL = Smoothness(0.02, 1.0)
 _OTHERS = Smoothness(0.004, 10.0), Smoothness(0.1, 0.25)
 #: By how much another must be better, in nats.
-_CLEARLY = 0.01
+_CLEARLY = 0.015
 #: By how much training must be better than its first check, for there to be something to tell.
 _LEARNED = 0.04
 #: Rows from which on others are tried, and rows that suffice.
@@ -70,7 +70,7 @@ def chosen_smoothness(
     table : Tensor of shape (n, F + D + 1)
         As `MixtureObjective` takes it, its rows in no order.
     options : TrainingOptions
-        How to train, but for the decay.
+        How to train; the decay is what is tried.
     batch_size : int or None
         About how many rows a step takes; None leaves that to their number.
     seed : int
@@ -97,5 +97,5 @@ def chosen_smoothness(
     if usual.best_score < usual.scores[0] + _LEARNED:
         return USUAL  # there is little to learn, and all is learned by the first check
     enough = usual.best_score + _CLEARLY
-    # They lie on either side of the usual: where one is better, the other is not.
+    # They lie on either side of the usual: where one is better, the other hardly is.
     return next((tried for tried in _OTHERS if trial(tried).best_score > enough), USUAL)

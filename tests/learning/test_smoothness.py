@@ -58,14 +58,14 @@ def trials(monkeypatch):
 
 
 def chosen(n_rows, architecture=ARCHITECTURE):
-    return chosen_smoothness(architecture, None, torch.zeros(n_rows, 5), OPTIONS, 100, 3)
+    return chosen_smoothness(architecture, None, torch.zeros(n_rows, 5), OPTIONS, 300, 3)
 
 
 @pytest.mark.parametrize(
     ("rough", "smooth", "expected"),
     [
         (0.0, 0.0, USUAL),
-        (0.008, 0.008, USUAL),  # better, but not clearly
+        (0.01, 0.01, USUAL),  # better, but not clearly
         (0.02, 0.0, ROUGH),
         (-0.3, 0.02, SMOOTH),
         (float("-inf"), float("-inf"), USUAL),
@@ -74,7 +74,7 @@ def chosen(n_rows, architecture=ARCHITECTURE):
 def test_another_smoothness_must_be_clearly_better(trials, rough, smooth, expected):
     trials.update({USUAL: 0.0, ROUGH: rough, SMOOTH: smooth})
     assert chosen(5000) == expected
-    rows = 5000, 500, 100
+    rows = 5000, 500, 300  # no equal batches of the rows held out as well
     asked = (USUAL, ROUGH) if expected == ROUGH else (USUAL, ROUGH, SMOOTH)
     assert trials.asked == [(tried, 4, 16, rows, 3) for tried in asked]
 
@@ -129,8 +129,11 @@ def test_trials_leave_no_trace(monkeypatch):
 
 def test_the_decay_is_kept_where_training_goes_on(trials):
     trials.update({USUAL: 0.0, ROUGH: 0.2, SMOOTH: 0.0})
-    model = MDNRegressor(n_estimators=2, max_iter=1, warm_start=True, random_state=0)
+    parameters = {"max_iter": 1, "batch_size": 105, "warm_start": True, "random_state": 0}
+    model = MDNRegressor(n_estimators=2, **parameters)
     assert model.fit(X, y).alpha_ == 0.004
+    seed = np.random.RandomState(0).randint(2**31)
+    assert trials.asked[0] == (USUAL, 2, 2, (2100, 210, 105), seed)
     assert model.fit(X, y).alpha_ == 0.004
     assert model.partial_fit(X, y).alpha_ == 0.004
     assert len(trials.asked) == 2

@@ -91,6 +91,10 @@ def search_factors(
     found = int((mixed @ weights).argmax())
     pair = densities[:, [0, 1 + found]]
     gains = _gains_of_mixing(pair, mixed[found], objective.n_mixed)
+    if objective.same_rows:  # each member tells of them: they are no more rows for that
+        gains, weights = (
+            part.view(len(objective.offsets), -1).mean(0) for part in (gains, weights)
+        )
     return score + max(_surely(gains, weights), 0.0), (factor, paired[found])
 
 

@@ -101,7 +101,9 @@ class MixtureObjective:
         self.n_shared = max(0, n_held_out - -(-self.n_rows // architecture.n_members))
         #: Members whose mixture is judged.
         self.n_mixed = speaking_for or architecture.n_members
-        if speaking_for and architecture.n_members > 1:
+        #: Whether all members hold out the same rows.
+        self.same_rows = speaking_for is not None and architecture.n_members > 1
+        if self.same_rows:
             starts, self.n_shared = np.zeros_like(starts), n_held_out
         self.offsets = torch.from_numpy(starts).to(table.device).unsqueeze(1)
         self.network = ClosedForm(architecture, flat, self.gradient, batch_size)

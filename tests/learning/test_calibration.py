@@ -27,7 +27,7 @@ class Normals:
         self.offsets = torch.arange(n_members)[:, None] * n_rows // n_members
         self.n_rows, self.n_shared = n_rows, n_rows // n_members // 4
         self.n_held_out = n_rows // n_members + self.n_shared
-        self.n_mixed = n_members
+        self.n_mixed, self.same_rows = n_members, False
 
     def held_out_rows(self, positions):
         return (positions + self.offsets) % self.n_rows
@@ -91,12 +91,24 @@ def test_members_far_apart_promise_no_more_than_the_better_of_them(n_rows):
     assert score < best + 0.3
 
 
+def few_that_share(common, own, n_members):
+    """Members that all hold out the same rows, and speak for sixteen."""
+    few = Normals(common, own, n_members=n_members)
+    few.offsets = torch.zeros((n_members, 1), dtype=torch.int64)
+    few.n_held_out = few.n_shared = few.n_rows // 10
+    few.n_mixed, few.same_rows = 16, True
+    return few
+
+
+def test_copies_of_members_tell_no_more():
+    two, four = (few_that_share(0.2, 0.1, n_members) for n_members in (2, 4))
+    four.errors = np.tile(two.errors, (2, 1))
+    assert searched(four)[0] == pytest.approx(searched(two)[0], abs=1e-9)
+
+
 @pytest.mark.parametrize(("common", "own"), [(0.2, 0.0), (0.2, 0.1), (0.1, 0.2)])
 def test_a_few_members_that_hold_out_the_same_rows_speak_for_all(common, own):
-    few = Normals(common, own, n_members=4)
-    few.offsets = torch.zeros((4, 1), dtype=torch.int64)
-    few.n_held_out = few.n_shared = few.n_rows // 10
-    few.n_mixed = 16
+    few = few_that_share(common, own, 4)
     every = Normals(common, own, n_rows=50_000)
     best = max(every.score(np.full(16, f)) for f in np.geomspace(0.1, 10.0, 60))
     assert best - 0.2 < searched(few)[0] < best + 0.02  # told with care

@@ -316,7 +316,7 @@ default="diagonal"
             if hasattr(self, "_optimizer")
             else AveragedAdamW(self._starting_flat(table, generator), self.alpha_)
         )
-        optimizer.weight_decay = self.alpha_
+        optimizer.weight_decay = self.alpha_  # which may have been told anew
         # As 1 / sqrt(t), with averaging: good wherever the blocks end (Moulines & Bach 2011).
         learning_rate = self.learning_rate_init / np.sqrt(1.0 + self._n_steps / _STEADY_STEPS)
         size = equal_batch_size(len(table), _told(self.batch_size, None))

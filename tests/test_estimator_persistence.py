@@ -203,6 +203,21 @@ def test_the_callers_default_dtype_changes_nothing(default_dtype):
     assert found == bits(small(noise_type="full").fit(X, Y))
 
 
+class Noting(MDNRegressor):
+    """Keeps notes that its pickles leave out."""
+
+    def __getstate__(self):
+        return {k: v for k, v in super().__getstate__().items() if k != "notes"}
+
+
+def test_fit_keeps_what_pickles_leave_out():
+    model = Noting(n_estimators=1, max_iter=1)
+    model.notes = ["mine"]
+    assert model.fit(X, Y).notes == ["mine"]
+    assert model.partial_fit(X, Y).notes == ["mine"]
+    assert not hasattr(pickle.loads(pickle.dumps(model)), "notes")
+
+
 @pytest.mark.parametrize("n_estimators", [1, 8])
 def test_the_callers_default_device_changes_nothing(n_estimators):
     """Tensors made on "meta" have no values: none of ours may land there by default."""

@@ -19,8 +19,6 @@ from skmdn.learning.training import TrainingOptions
 
 ARCHITECTURE = Architecture(16, 3, 5, (4,), "silu")
 OPTIONS = TrainingOptions(10, 0.01, 0.5, 2, 1e-3)
-
-
 ROUGH, SMOOTH = (0.004, 10.0), (0.1, 0.25)
 
 
@@ -34,11 +32,8 @@ def trials(monkeypatch):
             self.asked = []
 
         def start(self, architecture, loss, table, generator, factor):
-            self.members, self.seed, self.factor = (
-                architecture.n_members,
-                generator.initial_seed(),
-                factor,
-            )
+            self.members, self.factor = architecture.n_members, factor
+            self.seed = generator.initial_seed()
             return torch.zeros(1)
 
         def objective(self, few, loss, flat, table, n_held_out, batch_size, speaking_for):

@@ -91,10 +91,11 @@ def starting_parameters(
     p["frequency"].mul_(torch.empty_like(p["frequency"]).normal_(generator=generator))
     p["frequency"].mul_(architecture.frequency_scale * frequency_factor)
     deviation = architecture.n_frequencies**-0.5  # cos^2 + sin^2 = 1
-    p["embedding_weight"].normal_(0.0, deviation, generator=generator)
-    for i, fan_in in enumerate(sizes[:-1]):
-        p[f"weight_{i}"].normal_(0.0, math.sqrt(gain / fan_in), generator=generator)
-        p[f"bias_{i}"].uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
-    p["head_weight"].normal_(0.0, _HEAD_GAIN * sizes[-1] ** -0.5, generator=generator)
-    p["head_bias"][:] = torch.from_numpy(head_bias).unsqueeze(1)
+    p["embedding"].normal_(0.0, deviation, generator=generator)
+    *layers, head = (p[f"layer_{i}"] for i in range(len(sizes)))
+    for layer, fan_in in zip(layers, sizes, strict=False):
+        layer[:, :-1].normal_(0.0, math.sqrt(gain / fan_in), generator=generator)
+        layer[:, -1].uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
+    head[:, :-1].normal_(0.0, _HEAD_GAIN * sizes[-1] ** -0.5, generator=generator)
+    head[:, -1] = torch.from_numpy(head_bias)
     return flat

@@ -129,13 +129,10 @@ class Architecture:
         m, c = self.n_frequencies, self.embedding_size
         shapes: dict[str, tuple[int, ...]] = {
             "frequency": (e, f, m, 1),
-            "embedding_weight": (e, f, c, 2 * m),
+            "embedding": (e, f, c, 2 * m),
         }
-        for i, (fan_in, fan_out) in enumerate(pairwise(self.layer_sizes)):
-            shapes[f"weight_{i}"] = (e, fan_in, fan_out)
-            shapes[f"bias_{i}"] = (e, 1, fan_out)
-        shapes["head_weight"] = (e, self.layer_sizes[-1], self.n_outputs)
-        shapes["head_bias"] = (e, self.n_outputs, 1)
+        for i, (fan_in, fan_out) in enumerate(pairwise([*self.layer_sizes, self.n_outputs])):
+            shapes[f"layer_{i}"] = (e, fan_in + 1, fan_out)
         return shapes
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
@@ -161,15 +158,16 @@ def raw_outputs(architecture: Architecture, p: Mapping[str, Any], x: Array) -> A
     xp = namespace(x)
     x = xp.broadcast_to(x, (architecture.n_members, *x.shape[-2:]))
     angle = x.swapaxes(1, 2)[:, :, None] * p["frequency"]
-    embedded = p["embedding_weight"] @ xp.concatenate(waves(angle), axis=2)
+    embedded = p["embedding"] @ xp.concatenate(waves(angle), axis=2)
     embedded = embedded.reshape(len(x), -1, x.shape[1])
     h = xp.concatenate([x, embedded.swapaxes(1, 2)], axis=2)
     activation = ACTIVATIONS[architecture.activation].function
-    for i in range(len(architecture.hidden_layer_sizes)):
-        a = h @ p[f"weight_{i}"] + p[f"bias_{i}"]
-        h = activation(as_tensor(a))
+    *hidden, head = (p[f"layer_{i}"] for i in range(len(architecture.layer_sizes)))
+    for layer in hidden:
+        h = activation(as_tensor(h @ layer[:, :-1] + layer[:, -1:]))
         h = h.numpy() if xp is np else h
-    return p["head_weight"].swapaxes(1, 2) @ h.swapaxes(1, 2) + p["head_bias"]
+    head = head.swapaxes(1, 2)
+    return head[..., :-1] @ h.swapaxes(1, 2) + head[..., -1:]
 
 
 class MixtureNetwork(nn.Module):
@@ -211,10 +209,10 @@ class MixtureNetwork(nn.Module):
 class ClosedForm:
     """Forward and backward pass of a network on buffers made once, without autograd.
 
-    With ``a_i = h_i W_i + b_i`` and ``h_{i+1} = s(a_i)``, and ``G`` standing for the gradient of
-    the loss with respect to what it is indexed by,
+    With ``a_i = [h_i, 1] W_i``, where the last row of ``W_i`` is the bias, ``h_{i+1} = s(a_i)``,
+    and ``G`` standing for the gradient of the loss with respect to what it is indexed by,
 
-        G_{W_i} = h_i' G_{a_i},   G_{b_i} = 1' G_{a_i},   G_{h_i} = G_{a_i} W_i',
+        G_{W_i} = [h_i, 1]' G_{a_i},   [G_{h_i}, .] = G_{a_i} W_i',
         G_{a_{i-1}} = G_{h_i} * s'(a_{i-1}),
 
     and at the bottom, with u = f x and w = (cos(u), sin(u)), the embedding v = C w of each feature
@@ -245,9 +243,9 @@ class ClosedForm:
         self.x, self.angle = empty(f, 1, n_rows), empty(f, m, n_rows)
         self.wave, self.d_wave = empty(f, 2 * m, n_rows), empty(f, 2 * m, n_rows)
         self.embedded = empty(f, arch.embedding_size, n_rows)
-        self.h = [empty(n_rows, size) for size in arch.layer_sizes]
-        self.d_h = [torch.empty_like(h) for h in self.h]
-        self.a = [torch.empty_like(h) for h in self.h[1:]]
+        self.inputs = [empty(n_rows, size + 1).fill_(1.0) for size in arch.layer_sizes]
+        self.d_h = [empty(n_rows, size) for size in arch.layer_sizes]
+        self.a = [torch.empty_like(d_h) for d_h in self.d_h[1:]]
         self.raw = empty(arch.n_outputs, n_rows)
         self.d_raw = torch.empty_like(self.raw)
         self.xp = namespace(as_array(flat))
@@ -256,6 +254,7 @@ class ClosedForm:
     def _make_views(self) -> None:
         """Make the views that every step needs, once: each takes as long as a small product."""
         p, g, f = self.p, self.g, self.architecture.n_features
+        self.h = [inputs[..., :-1] for inputs in self.inputs]
         self.plain_x = self.h[0][..., :f], self.x.squeeze(2)
         self.v, self.d_v = (
             h[..., f:].unflatten(2, (f, -1)).permute(0, 2, 3, 1) for h in (self.h[0], self.d_h[0])
@@ -263,27 +262,23 @@ class ClosedForm:
         self.cos, self.sin = self.wave.chunk(2, dim=2)
         self.d_cos, self.d_sin = self.d_wave.chunk(2, dim=2)
         self.to_waves = as_array(self.angle), as_array(self.cos), as_array(self.sin)
-        c, g_c = p["embedding_weight"], g["embedding_weight"]
+        c, g_c = p["embedding"], g["embedding"]
         self.embed = products((c, self.wave, self.embedded))
         self.embed_back = products(
             (self.embedded, self.wave.mT, g_c),
             (c.mT, self.embedded, self.d_wave),
         )
         self.to_frequency = products((self.angle, self.x.mT, g["frequency"]))
-        self.layers = [
-            (products((h, p[f"weight_{i}"], a)), p[f"bias_{i}"])
-            for i, (h, a) in enumerate(zip(self.h, self.a, strict=False))
-        ]
+        outputs, d_outputs = [*self.a, self.raw.mT], [*self.d_h[1:], self.d_raw.mT]
+        names = [f"layer_{i}" for i in range(len(outputs))]
+        *self.layers, self.head = (
+            products((u, p[name], a))
+            for u, name, a in zip(self.inputs, names, outputs, strict=True)
+        )
         self.layers_back = [
-            (
-                products((h.mT, d_a, g[f"weight_{i}"]), (d_a, p[f"weight_{i}"].mT, d_h)),
-                g[f"bias_{i}"],
-            )
-            for i, (h, d_h, d_a) in enumerate(zip(self.h, self.d_h, self.d_h[1:], strict=False))
+            products((u.mT, d_a, g[name]), (d_a, p[name][:, :-1].mT, d_h))
+            for u, name, d_a, d_h in zip(self.inputs, names, d_outputs, self.d_h, strict=True)
         ]
-        h, d_h, w = self.h[-1].mT, self.d_h[-1], p["head_weight"].mT
-        self.head = products((w, h, self.raw))
-        self.head_back = products((h, self.d_raw.mT, g["head_weight"]), (self.d_raw.mT, w, d_h))
 
     def multiply(self, operands: Products) -> None:
         """Take products."""
@@ -300,22 +295,19 @@ class ClosedForm:
         self.xp.sin(angle, out=sin)
         self.multiply(self.embed)
         self.v.copy_(self.embedded)
-        for i, (product, bias) in enumerate(self.layers):
-            self.multiply(product)
-            self.activation.write(self.a[i].add_(bias), self.h[i + 1])
+        for layer, a, h in zip(self.layers, self.a, self.h[1:], strict=True):
+            self.multiply(layer)
+            self.activation.write(a, h)
         self.multiply(self.head)
-        return self.raw.add_(self.p["head_bias"])
+        return self.raw
 
     def backward(self) -> None:
         """Turn ``d_raw``, the gradient at the raw outputs, into the parameters' gradient."""
-        self.multiply(self.head_back)
-        torch.sum(self.d_raw, 2, keepdim=True, out=self.g["head_bias"])
-        for i in reversed(range(len(self.a))):
-            pair, g_bias = self.layers_back[i]
-            d_a = self.d_h[i + 1]
-            self.activation.chain(d_a, self.a[i], self.h[i + 1])
-            self.multiply(pair)
-            torch.sum(d_a, 1, keepdim=True, out=g_bias)
+        *layers, head = self.layers_back
+        self.multiply(head)
+        for i in reversed(range(len(layers))):
+            self.activation.chain(self.d_h[i + 1], self.a[i], self.h[i + 1])
+            self.multiply(layers[i])
         self._embedding_backward()
 
     def _embedding_backward(self) -> None:

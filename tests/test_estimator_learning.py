@@ -231,12 +231,13 @@ def test_few_networks_hold_out_a_tenth_each(n_estimators):
 
 
 def test_held_out_scores_are_honest():
-    """On noise alone, training rows fit well, but held-out ones no better than new ones.
+    """Where most is noise, training rows fit well, but held-out ones no better than new ones.
 
     They do so even a little worse: one network answers for each of them, four for the new ones.
     """
     rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(2200, 6)), rng.normal(size=2200)
+    X = rng.normal(size=(2200, 6))
+    y = X[:, 0] + rng.normal(size=2200)
     train, fresh = slice(200), slice(200, None)
     model = small(
         n_estimators=4,
@@ -248,7 +249,7 @@ def test_held_out_scores_are_honest():
     held_out = model.oof_mixture(X[train]).logpdf(y[train]).mean()
     assert -0.35 < held_out - model.score(X[fresh], y[fresh]) < 0.08
     assert_allclose(held_out, model.oof_score_, atol=1e-3)
-    assert model.score(X[train], y[train]) > held_out + 0.02
+    assert model.score(X[train], y[train]) > held_out + 0.1
 
 
 def test_without_early_stopping_nothing_is_held_out():

@@ -94,8 +94,8 @@ def starting_parameters(
     p["embedding"].normal_(0.0, deviation, generator=generator)
     *layers, head = (p[f"layer_{i}"] for i in range(len(sizes)))
     for layer, fan_in in zip(layers, sizes, strict=False):
-        layer[:, :-1].normal_(0.0, math.sqrt(gain / fan_in), generator=generator)
-        layer[:, -1].uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
-    head[:, :-1].normal_(0.0, _HEAD_GAIN * sizes[-1] ** -0.5, generator=generator)
-    head[:, -1] = torch.from_numpy(head_bias)
+        layer[..., :-1].normal_(0.0, math.sqrt(gain / fan_in), generator=generator)
+        layer[..., -1].uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
+    head[..., :-1].normal_(0.0, _HEAD_GAIN * sizes[-1] ** -0.5, generator=generator)
+    head[..., -1] = torch.from_numpy(head_bias)
     return flat

@@ -132,7 +132,7 @@ class Architecture:
             "embedding": (e, f, c, 2 * m),
         }
         for i, (fan_in, fan_out) in enumerate(pairwise([*self.layer_sizes, self.n_outputs])):
-            shapes[f"layer_{i}"] = (e, fan_in + 1, fan_out)
+            shapes[f"layer_{i}"] = (e, fan_out, fan_in + 1)
         return shapes
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
@@ -156,18 +156,16 @@ def raw_outputs(architecture: Architecture, p: Mapping[str, Any], x: Array) -> A
     This is the plain form, for prediction and for autograd; `ClosedForm` trains.
     """
     xp = namespace(x)
-    x = xp.broadcast_to(x, (architecture.n_members, *x.shape[-2:]))
-    angle = x.swapaxes(1, 2)[:, :, None] * p["frequency"]
+    x = xp.broadcast_to(x, (architecture.n_members, *x.shape[-2:])).swapaxes(1, 2)
+    angle = x[:, :, None] * p["frequency"]
     embedded = p["embedding"] @ xp.concatenate(waves(angle), axis=2)
-    embedded = embedded.reshape(len(x), -1, x.shape[1])
-    h = xp.concatenate([x, embedded.swapaxes(1, 2)], axis=2)
+    h = xp.concatenate([x, embedded.reshape(len(x), -1, x.shape[2])], axis=1)
     activation = ACTIVATIONS[architecture.activation].function
     *hidden, head = (p[f"layer_{i}"] for i in range(len(architecture.layer_sizes)))
     for layer in hidden:
-        h = activation(as_tensor(h @ layer[:, :-1] + layer[:, -1:]))
+        h = activation(as_tensor(layer[..., :-1] @ h + layer[..., -1:]))
         h = h.numpy() if xp is np else h
-    head = head.swapaxes(1, 2)
-    return head[..., :-1] @ h.swapaxes(1, 2) + head[..., -1:]
+    return head[..., :-1] @ h + head[..., -1:]
 
 
 class MixtureNetwork(nn.Module):
@@ -209,16 +207,17 @@ class MixtureNetwork(nn.Module):
 class ClosedForm:
     """Forward and backward pass of a network on buffers made once, without autograd.
 
-    With ``a_i = [h_i, 1] W_i``, where the last row of ``W_i`` is the bias, ``h_{i+1} = s(a_i)``,
-    and ``G`` standing for the gradient of the loss with respect to what it is indexed by,
+    Columns are rows of data. With ``a_i = W_i [h_i; 1]``, where the last column of ``W_i`` is the
+    bias, ``h_{i+1} = s(a_i)``, and ``G`` standing for the gradient of the loss with respect to
+    what it is indexed by,
 
-        G_{W_i} = [h_i, 1]' G_{a_i},   [G_{h_i}, .] = G_{a_i} W_i',
+        G_{W_i} = G_{a_i} [h_i; 1]',   [G_{h_i}; .] = W_i' G_{a_i},
         G_{a_{i-1}} = G_{h_i} * s'(a_{i-1}),
 
     and at the bottom, with u = f x and w = (cos(u), sin(u)), the embedding v = C w of each feature
-    (columns are rows of data there) gives
+    gives
 
-        G_C = G_v w',   G_w = C' G_v,   G_u = cos(u) * G_sin - sin(u) * G_cos,   G_f = G_u x.
+        G_C = G_v w',   G_w = C' G_v,   G_u = cos(u) * G_sin - sin(u) * G_cos,   G_f = G_u x'.
 
     Parameters
     ----------
@@ -240,11 +239,10 @@ class ClosedForm:
             return flat.new_empty(e, *shape)
 
         m = arch.n_frequencies
-        self.x, self.angle = empty(f, 1, n_rows), empty(f, m, n_rows)
+        self.angle = empty(f, m, n_rows)
         self.wave, self.d_wave = empty(f, 2 * m, n_rows), empty(f, 2 * m, n_rows)
-        self.embedded = empty(f, arch.embedding_size, n_rows)
-        self.inputs = [empty(n_rows, size + 1).fill_(1.0) for size in arch.layer_sizes]
-        self.d_h = [empty(n_rows, size) for size in arch.layer_sizes]
+        self.inputs = [empty(size + 1, n_rows).fill_(1.0) for size in arch.layer_sizes]
+        self.d_h = [empty(size, n_rows) for size in arch.layer_sizes]
         self.a = [torch.empty_like(d_h) for d_h in self.d_h[1:]]
         self.raw = empty(arch.n_outputs, n_rows)
         self.d_raw = torch.empty_like(self.raw)
@@ -254,30 +252,25 @@ class ClosedForm:
     def _make_views(self) -> None:
         """Make the views that every step needs, once: each takes as long as a small product."""
         p, g, f = self.p, self.g, self.architecture.n_features
-        self.h = [inputs[..., :-1] for inputs in self.inputs]
-        self.plain_x = self.h[0][..., :f], self.x.squeeze(2)
-        self.v, self.d_v = (
-            h[..., f:].unflatten(2, (f, -1)).permute(0, 2, 3, 1) for h in (self.h[0], self.d_h[0])
-        )  # (E, F, c, B)
+        self.h = [inputs[:, :-1] for inputs in self.inputs]
+        self.x = self.h[0][:, :f].unsqueeze(2)
+        v, d_v = (h[:, f:].unflatten(1, (f, -1)) for h in (self.h[0], self.d_h[0]))
         self.cos, self.sin = self.wave.chunk(2, dim=2)
         self.d_cos, self.d_sin = self.d_wave.chunk(2, dim=2)
         self.to_waves = as_array(self.angle), as_array(self.cos), as_array(self.sin)
-        c, g_c = p["embedding"], g["embedding"]
-        self.embed = products((c, self.wave, self.embedded))
-        self.embed_back = products(
-            (self.embedded, self.wave.mT, g_c),
-            (c.mT, self.embedded, self.d_wave),
-        )
+        c = p["embedding"]
+        self.embed = products((c, self.wave, v))
+        self.embed_back = products((d_v, self.wave.mT, g["embedding"]), (c.mT, d_v, self.d_wave))
         self.to_frequency = products((self.angle, self.x.mT, g["frequency"]))
-        outputs, d_outputs = [*self.a, self.raw.mT], [*self.d_h[1:], self.d_raw.mT]
-        names = [f"layer_{i}" for i in range(len(outputs))]
-        *self.layers, self.head = (
-            products((u, p[name], a))
-            for u, name, a in zip(self.inputs, names, outputs, strict=True)
-        )
+        outputs, d_outputs = [*self.a, self.raw], [*self.d_h[1:], self.d_raw]
+        layers = [f"layer_{i}" for i in range(len(outputs))]
+        self.layers = [
+            products((p[layer], h, a))
+            for layer, h, a in zip(layers, self.inputs, outputs, strict=True)
+        ]
         self.layers_back = [
-            products((u.mT, d_a, g[name]), (d_a, p[name][:, :-1].mT, d_h))
-            for u, name, d_a, d_h in zip(self.inputs, names, d_outputs, self.d_h, strict=True)
+            products((d_a, h.mT, g[layer]), (p[layer][..., :-1].mT, d_a, d_h))
+            for layer, h, d_a, d_h in zip(layers, self.inputs, d_outputs, self.d_h, strict=True)
         ]
 
     def multiply(self, operands: Products) -> None:
@@ -287,31 +280,26 @@ class ClosedForm:
 
     def forward(self, x: Tensor) -> Tensor:
         """Return raw outputs (E, P, B) for features (E, B, F); valid until the next call."""
-        self.plain_x[0].copy_(x)
-        self.plain_x[1].copy_(x.mT)
+        self.x.squeeze(2).copy_(x.mT)
         torch.mul(self.x, self.p["frequency"], out=self.angle)
         angle, cos, sin = self.to_waves
         self.xp.cos(angle, out=cos)
         self.xp.sin(angle, out=sin)
         self.multiply(self.embed)
-        self.v.copy_(self.embedded)
-        for layer, a, h in zip(self.layers, self.a, self.h[1:], strict=True):
+        *hidden, head = self.layers
+        for layer, a, h in zip(hidden, self.a, self.h[1:], strict=True):
             self.multiply(layer)
             self.activation.write(a, h)
-        self.multiply(self.head)
+        self.multiply(head)
         return self.raw
 
     def backward(self) -> None:
         """Turn ``d_raw``, the gradient at the raw outputs, into the parameters' gradient."""
-        *layers, head = self.layers_back
+        *hidden, head = self.layers_back
         self.multiply(head)
-        for i in reversed(range(len(layers))):
+        for i in reversed(range(len(hidden))):
             self.activation.chain(self.d_h[i + 1], self.a[i], self.h[i + 1])
-            self.multiply(layers[i])
-        self._embedding_backward()
-
-    def _embedding_backward(self) -> None:
-        self.embedded.copy_(self.d_v)
+            self.multiply(hidden[i])
         self.multiply(self.embed_back)
         d_angle = torch.mul(self.cos, self.d_sin, out=self.angle)
         d_angle.addcmul_(self.sin, self.d_cos, value=-1.0)

@@ -39,13 +39,15 @@ class Smoothness(NamedTuple):
 
 #: What suits most data, and what is tried besides.
 USUAL = Smoothness(0.02, 1.0)
-_OTHERS = Smoothness(0.004, 10.0), Smoothness(0.1, 0.25)
+_ROUGH, _SMOOTH = Smoothness(0.004, 10.0), Smoothness(0.1, 0.25)
 #: By how much another must be better, in nats.
 _CLEARLY = 0.015
 #: By how much training must be better than its first check, for there to be something to tell.
 _LEARNED = 0.04
 #: Rows from which on others are tried, and rows that suffice.
 _FEWEST_ROWS, _MOST_ROWS = 2000, 2**14
+#: Where nothing is tried: fewest rows a feature for the usual.
+_ROWS_A_FEATURE = 20
 #: Networks of a trial, and the share of the rows that all of them hold out.
 _N_MEMBERS, _HELD_OUT = 4, 0.1
 
@@ -59,6 +61,8 @@ def chosen_smoothness(
     seed: int,
 ) -> Smoothness:
     """Return the smoothness that suits held-out rows clearly better, or the usual one.
+
+    Where rows are too few to tell, it is the smooth one if they are few for the features.
 
     A few networks tell, which all hold out the same rows: what mixing them gains there is carried
     over to the members that are to be trained. Ragged ones, which err each its own way, gain most.
@@ -77,7 +81,7 @@ def chosen_smoothness(
         Of the starts and the order of the rows.
     """
     if len(table) < _FEWEST_ROWS:
-        return USUAL
+        return USUAL if len(table) >= _ROWS_A_FEATURE * architecture.n_features else _SMOOTH
     few = replace(architecture, n_members=min(_N_MEMBERS, architecture.n_members))
     table = table[:_MOST_ROWS]
     n_held_out = int(_HELD_OUT * len(table))
@@ -98,4 +102,4 @@ def chosen_smoothness(
         return USUAL  # there is little to learn, and all is learned by the first check
     enough = usual.best_score + _CLEARLY
     # They lie on either side of the usual: where one is better, the other hardly is.
-    return next((tried for tried in _OTHERS if trial(tried).best_score > enough), USUAL)
+    return next((tried for tried in (_ROUGH, _SMOOTH) if trial(tried).best_score > enough), USUAL)

@@ -75,7 +75,8 @@ def test_another_smoothness_must_be_clearly_better(trials, rough, smooth, expect
 
 
 def test_few_rows_are_not_asked(trials):
-    assert chosen(1999) == USUAL
+    assert chosen(1999) == chosen(60) == USUAL
+    assert chosen(59) == SMOOTH  # three features
     assert trials.asked == []
 
 
@@ -102,6 +103,17 @@ def test_smooth_functions_of_many_features_want_more_decay():
     usual = MDNRegressor(n_estimators=2, max_iter=60, alpha=0.02, random_state=1).fit(X, y)
     fresh = make_friedman1(2000, 10, noise=1.0, random_state=1)
     assert model.score(*fresh) > usual.score(*fresh) + 0.01
+
+
+def test_so_do_functions_of_nearly_as_many_features_as_rows():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1120, 40))
+    y = X[:, 0] - X[:, 1] + 0.5 * rng.normal(size=1120)
+    parameters = {"n_estimators": 5, "random_state": 0}
+    model = MDNRegressor(**parameters).fit(X[:120], y[:120])
+    assert model.alpha_ == 0.1
+    usual = MDNRegressor(alpha=0.02, **parameters).fit(X[:120], y[:120])
+    assert model.score(X[120:], y[120:]) > usual.score(X[120:], y[120:]) + 0.1
 
 
 def test_ragged_functions_want_less():

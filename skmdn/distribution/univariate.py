@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -35,11 +36,26 @@ _LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
 _SQRT_2PI = np.sqrt(2 * np.pi)
 
 
+def _quietly(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let logarithms of 0 (empty components) and underflow far away pass without a warning.
+
+    As a decorator itself, ``np.errstate`` is not safe in threads before NumPy 2.
+    """
+
+    @functools.wraps(function)
+    def quiet(*arguments: Any, **options: Any) -> Any:
+        """Do the same without warnings."""
+        with np.errstate(all="ignore"):
+            return function(*arguments, **options)
+
+    return quiet
+
+
 def _pointwise(kernel: Callable[..., Array], size: int = BLOCK) -> Callable[..., Array]:
     """Run ``kernel`` on blocks: points ``(L, B)``, components ``(K, 1, B)``; result ``(L, B)``."""
 
+    @_quietly
     @functools.wraps(kernel)
-    @np.errstate(all="ignore")  # log 0 of empty components; underflow far away
     def function(*arguments: ArrayLike) -> Array:
         *points, weights, means, scales = (np.asarray(a, np.float64) for a in arguments)
         n, n_components = weights.shape
@@ -286,7 +302,7 @@ def _blur(distance: Array, scales: Array) -> Array:
 # Modes, regions, entropy -----------------------------------------------------------------------
 
 
-@np.errstate(all="ignore")
+@_quietly
 def modes(weights: Array, means: Array, scales: Array) -> tuple[Array, Array, Rows]:
     """All local maxima of the density, found by isolating every root of its derivative.
 
@@ -311,7 +327,7 @@ def modes(weights: Array, means: Array, scales: Array) -> tuple[Array, Array, Ro
     return locations, log_densities, counts
 
 
-@np.errstate(all="ignore")
+@_quietly
 def mode(weights: Array, means: Array, scales: Array) -> Array:
     """Where the density is highest; the lowest of such places where several tie."""
     components = without_empty(weights, means, scales)
@@ -323,7 +339,7 @@ def mode(weights: Array, means: Array, scales: Array) -> Array:
     return result
 
 
-@np.errstate(all="ignore")
+@_quietly
 def region(
     coverage: ArrayLike, weights: Array, means: Array, scales: Array
 ) -> tuple[Array, Rows, Array]:
@@ -356,7 +372,7 @@ def region(
     return intervals, (~np.isnan(intervals[..., 0])).sum(axis=1), log_level
 
 
-@np.errstate(all="ignore")
+@_quietly
 def region_coverage(y: ArrayLike, weights: Array, means: Array, scales: Array) -> Array:
     """P(p(Y) >= p(y)): probability of the highest-density region with y on its border."""
     components = without_empty(weights, means, scales)
@@ -373,7 +389,7 @@ def _rows(components: tuple[Array, ...], rows: slice) -> tuple[Array, Array, Arr
     return weights, means, scales
 
 
-@np.errstate(all="ignore")
+@_quietly
 def entropy(weights: Array, means: Array, scales: Array, tol: float = 1e-8) -> Array:
     """Differential entropy -E[log p(Y)] in nats, to the absolute tolerance ``tol``.
 

@@ -155,7 +155,7 @@ class AveragedAdamW:
             [self.n_steps.add_(1)],
             lr=learning_rate * min(1.0, self.count / _WARM_UP),
             beta1=0.9,
-            beta2=0.999,
+            beta2=0.99,
             weight_decay=self.weight_decay,
             eps=1e-8,
             amsgrad=False,

@@ -62,7 +62,7 @@ def test_steps_are_those_of_adamw_with_a_warm_up(weight_decay):
     start, gradients = randn(7), randn(60, 7, seed=1)
     ours = AveragedAdamW(start.clone(), weight_decay)
     theirs = torch.nn.Parameter(start.clone())
-    adamw = torch.optim.AdamW([theirs], weight_decay=weight_decay)
+    adamw = torch.optim.AdamW([theirs], betas=(0.9, 0.99), weight_decay=weight_decay)
     path = [start]
     for count, gradient in enumerate(gradients, start=1):
         ours.step(gradient, 0.05)

@@ -2,13 +2,14 @@
 
 The best weight decay differs between data sets by a factor of a hundred, and with it the best
 frequencies to start from: smooth functions of many features want much decay and slow waves, ragged
-ones hardly any and fast waves. Four networks tell which, at a fraction of what sixteen take to
-train, where there are rows enough for what they tell to be more than chance.
+ones hardly any and fast waves. The first scores of four networks tell which, at a fraction of what
+sixteen take to train, where there are rows enough for what they tell to be more than chance.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import fmean
 from typing import NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ from .loss import MixtureLoss
 from .network import Architecture
 from .objective import MixtureObjective, equal_batch_size
 from .threads import threads_for
-from .training import TrainingOptions, TrainingResult, train
+from .training import TrainingOptions, first_scores
 
 
 class Smoothness(NamedTuple):
@@ -41,15 +42,15 @@ class Smoothness(NamedTuple):
 USUAL = Smoothness(0.02, 1.0)
 _ROUGH, _SMOOTH = Smoothness(0.004, 10.0), Smoothness(0.1, 0.25)
 #: By how much another must be better, in nats.
-_CLEARLY = 0.015
-#: By how much training must be better than its first check, for there to be something to tell.
+_CLEARLY = 0.01
+#: By how much scores must rise after the first check, for there to be something to tell.
 _LEARNED = 0.04
 #: Rows from which on others are tried, and rows that suffice.
 _FEWEST_ROWS, _MOST_ROWS = 2000, 2**14
 #: Where nothing is tried: fewest rows a feature for the usual.
 _ROWS_A_FEATURE = 20
-#: Networks of a trial, and the share of the rows that all of them hold out.
-_N_MEMBERS, _HELD_OUT = 4, 0.1
+#: Networks of a trial, the share of the rows that all of them hold out, and the checks it takes.
+_N_MEMBERS, _HELD_OUT, _N_CHECKS = 4, 0.1, 15
 
 
 def chosen_smoothness(
@@ -87,19 +88,27 @@ def chosen_smoothness(
     n_held_out = int(_HELD_OUT * len(table))
     size = equal_batch_size(len(table) - n_held_out, batch_size)
 
-    def trial(tried: Smoothness) -> TrainingResult:
-        """Train the few, all else being equal."""
+    def trial(tried: Smoothness) -> list[float]:
+        """Return the first scores of the few, all else being equal."""
         generator = torch.Generator().manual_seed(seed)
         flat = starting_point(few, loss, table.cpu(), generator, tried.frequency_factor)
         with threads_for(few.n_parameters * size):
             objective = MixtureObjective(
                 few, loss, flat.to(table.device), table, n_held_out, size, architecture.n_members
             )
-            return train(objective, replace(options, weight_decay=tried.weight_decay), generator)
+            trying = replace(options, weight_decay=tried.weight_decay)
+            return first_scores(objective, trying, generator, _N_CHECKS)
 
     usual = trial(USUAL)
-    if usual.best_score < usual.scores[0] + _LEARNED:
+    if max(usual) < usual[0] + _LEARNED:
         return USUAL  # there is little to learn, and all is learned by the first check
-    enough = usual.best_score + _CLEARLY
     # They lie on either side of the usual: where one is better, the other hardly is.
-    return next((tried for tried in (_ROUGH, _SMOOTH) if trial(tried).best_score > enough), USUAL)
+    others = (_ROUGH, _SMOOTH)
+    return next((tried for tried in others if _lead(trial(tried), usual) > _CLEARLY), USUAL)
+
+
+def _lead(scores: list[float], others: list[float]) -> float:
+    """Return by how much scores are ahead, once both are past what the start decides."""
+    n_checks = min(len(scores), len(others))
+    late = slice(n_checks // 2, n_checks)
+    return fmean(scores[late]) - fmean(others[late])

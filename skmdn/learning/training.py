@@ -225,6 +225,16 @@ def train(
     return run.result
 
 
+def first_scores(
+    objective: Objective, options: TrainingOptions, generator: torch.Generator, n_checks: int
+) -> list[float]:
+    """Return the scores at the first checks of a training, at most so many."""
+    run = _Run(objective, options, lambda result: None)
+    sizes = repeat(options.learning_rate, n_checks * run.steps_per_check)
+    run.descend(run.batches(generator), sizes, options.tol, run.patience)
+    return run.result.scores
+
+
 class _Run:
     """One training: what it works on, and how far it has come."""
 

@@ -41,6 +41,24 @@ _TAIL_MEMBERS, _TAIL_STEPS = 8, (0, 12, 24, 36)
 _PAIRS_FOR_TAILS = 30
 
 
+class Judgement(NamedTuple):
+    """What a step in the search for variance factors tells of the parameters judged.
+
+    Attributes
+    ----------
+    score : float
+        Mean log-likelihood of held-out rows by one member, and what mixing them all surely adds.
+    factors : (float, float)
+        The factors of one, and of two mixed, that it is reached with.
+    member_scores : Tensor of shape (E,)
+        Mean log-likelihood of the rows that each member holds out, by itself.
+    """
+
+    score: float
+    factors: tuple[float, float]
+    member_scores: Tensor
+
+
 class Calibration(NamedTuple):
     """What the rows held out tell of final parameters.
 
@@ -61,7 +79,7 @@ class Calibration(NamedTuple):
 
 def search_factors(
     objective: MixtureObjective, flat: Tensor, factors: tuple[float, float]
-) -> tuple[float, tuple[float, float]]:
+) -> Judgement:
     """Take one step in the search for the variance factors of one member, and of two mixed.
 
     Parameters
@@ -74,46 +92,43 @@ def search_factors(
 
     Returns
     -------
-    score : float
-        Mean log-likelihood of held-out rows by one member, and what mixing them all surely adds.
-    factors : (float, float)
-        The factors of one, and of two, that it is reached with.
+    Judgement
     """
     alone, paired = ([factor * step for step in _STEPS] for factor in factors)
     most = max(1, _MOST_ROWS // len(objective.offsets))
-    scores = _scores_of_one(objective, flat, min(objective.n_held_out, most), alone)
+    sums, totals = _sums_of_members(objective, flat, min(objective.n_held_out, most), alone)
+    scores = sums.sum(1) / totals.sum()
     best = int(scores.argmax())
-    score, factor = float(scores[best]), alone[best]
+    score, factor, member_scores = float(scores[best]), alone[best], sums[best] / totals
     if objective.n_shared == 0:
-        return score, (factor, factor)
+        return Judgement(score, (factor, factor), member_scores)
     densities, weights = _pair_densities(objective, flat, [factor, *paired])
     mixed = densities[:, 1:].logsumexp(0) - math.log(2.0)
     found = int((mixed @ weights).argmax())
     pair = densities[:, [0, 1 + found]]
     gains = _gains_of_mixing(pair, mixed[found], objective.n_mixed)
-    if objective.same_rows:  # each member tells of them: they are no more rows for that
-        gains, weights = (
-            part.view(len(objective.offsets), -1).mean(0) for part in (gains, weights)
-        )
-    return score + max(_surely(gains, weights), 0.0), (factor, paired[found])
+    score += max(_surely(gains, weights), 0.0)
+    return Judgement(score, (factor, paired[found]), member_scores)
 
 
 def settled_factors(
     objective: MixtureObjective, flat: Tensor, factors: tuple[float, float]
-) -> tuple[float, tuple[float, float]]:
+) -> Judgement:
     """Search until no step is better."""
     for _ in range(_MOST_SEARCHED):
         before = factors
-        score, factors = search_factors(objective, flat, before)
+        judgement = search_factors(objective, flat, before)
+        factors = judgement.factors
         if factors == before:
             break
-    return score, factors
+    return judgement
 
 
 def training_score(objective: MixtureObjective, flat: Tensor) -> float:
     """Return the mean log-likelihood of training rows (the first; they are in no order)."""
     n_rows = min(objective.n_rows, max(1, _MOST_ROWS // len(objective.offsets)))
-    return float(_scores_of_one(objective, flat, n_rows, [1.0]))
+    sums, totals = _sums_of_members(objective, flat, n_rows, [1.0])
+    return float(sums.sum() / totals.sum())
 
 
 def _gains_of_mixing(pair: Tensor, mixed: Tensor, n_members: int) -> Tensor:
@@ -134,27 +149,28 @@ def _gains_of_mixing(pair: Tensor, mixed: Tensor, n_members: int) -> Tensor:
     return torch.minimum(carried, pair.amax((0, 1))) - one
 
 
-def _scores_of_one(
+def _sums_of_members(
     objective: MixtureObjective, flat: Tensor, n_positions: int, factors: list[float]
-) -> Tensor:
-    """Return the mean log-likelihood, with each factor, of rows that members hold out."""
+) -> tuple[Tensor, Tensor]:
+    """Return log-likelihoods (len(factors), E) of rows that members hold out, and weights (E,)."""
     sums = []
     for positions in torch.arange(n_positions, device=flat.device).split(_ROWS):
         rows = objective.held_out_rows(positions)
         densities, weights = objective.log_densities(flat, rows, factors)
         ones = torch.ones_like(weights).unsqueeze(0)
-        sums.append((torch.cat([densities, ones]) * weights).sum((1, 2), dtype=torch.float64))
+        sums.append((torch.cat([densities, ones]) * weights).sum(2, dtype=torch.float64))
     total = torch.stack(sums).sum(0).cpu()
-    return total[:-1] / total[-1]
+    return total[:-1], total[-1]
 
 
 def calibrate(objective: MixtureObjective, flat: Tensor) -> Calibration:
     """Search for the factors of final parameters, from where that of others ended."""
     if objective.n_held_out == 0:
         return Calibration(None, 1.0, np.ones(len(objective.offsets)))
-    factor = settled_factors(objective, flat, objective.factors or (1.0, 1.0))[1][0]
-    score = _scores_of_one(objective, flat, objective.n_held_out, [factor])
-    return Calibration(float(score), factor, pooled_factors(objective, flat, factor))
+    factor, _ = settled_factors(objective, flat, objective.factors or (1.0, 1.0)).factors
+    sums, totals = _sums_of_members(objective, flat, objective.n_held_out, [factor])
+    score = float(sums.sum() / totals.sum())
+    return Calibration(score, factor, pooled_factors(objective, flat, factor))
 
 
 def pooled_factors(objective: MixtureObjective, flat: Tensor, factor: float) -> np.ndarray:

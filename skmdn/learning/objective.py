@@ -76,9 +76,8 @@ class MixtureObjective:
         Rows each member holds out; 0 for none.
     batch_size : int
         Rows of a member in each step.
-    speaking_for : int, default=None
-        Members of a mixture that these are but a few of: they all hold out the same rows, to tell
-        how good it would be. None where they are all.
+    n_mixed : int, default=None
+        Members of the mixture that is judged, where these are but a few of them.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class MixtureObjective:
         table: Tensor,
         n_held_out: int,
         batch_size: int,
-        speaking_for: int | None = None,
+        n_mixed: int | None = None,
     ):
         self.architecture, self.table = architecture, table
         self.loss = loss.like(as_array(flat))
@@ -100,11 +99,7 @@ class MixtureObjective:
         #: Rows that each member and the next both hold out (there may be one more).
         self.n_shared = max(0, n_held_out - -(-self.n_rows // architecture.n_members))
         #: Members whose mixture is judged.
-        self.n_mixed = speaking_for or architecture.n_members
-        #: Whether all members hold out the same rows.
-        self.same_rows = speaking_for is not None and architecture.n_members > 1
-        if self.same_rows:
-            starts, self.n_shared = np.zeros_like(starts), n_held_out
+        self.n_mixed = n_mixed or architecture.n_members
         self.offsets = torch.from_numpy(starts).to(table.device).unsqueeze(1)
         self.network = ClosedForm(architecture, flat, self.gradient, batch_size)
         self.d_raw = as_array(self.network.d_raw)
@@ -112,6 +107,8 @@ class MixtureObjective:
         self.batch_size, self.n_batches = batch_size, -(-self.n_train // batch_size)
         #: Where the search for the variances' factors stands; not yet begun.
         self.factors: tuple[float, float] | None = None
+        #: The mean log-likelihood (E,) of each member's held-out rows when they were last judged.
+        self.member_scores = torch.zeros(architecture.n_members)
         self.n_in_batch = batch_size * architecture.n_members
 
     def rows(self, positions: Tensor) -> Tensor:
@@ -190,5 +187,6 @@ class MixtureObjective:
         if self.n_held_out == 0:
             return training_score(self, flat)
         search = search_factors if self.factors else settled_factors
-        score, self.factors = search(self, flat, self.factors or (1.0, 1.0))
-        return score
+        judgement = search(self, flat, self.factors or (1.0, 1.0))
+        self.factors, self.member_scores = judgement.factors, judgement.member_scores
+        return judgement.score

@@ -2,14 +2,14 @@
 
 The best weight decay differs between data sets by a factor of a hundred, and with it the best
 frequencies to start from: smooth functions of many features want much decay and slow waves, ragged
-ones hardly any and fast waves. The first scores of four networks tell which, at a fraction of what
-sixteen take to train, where there are rows enough for what they tell to be more than chance.
+ones hardly any and fast waves. How a few networks begin tells which, at a fraction of what sixteen
+take to train.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
-from statistics import fmean
 from typing import NamedTuple
 
 import torch
@@ -18,9 +18,9 @@ from torch import Tensor
 from .initialization import starting_point
 from .loss import MixtureLoss
 from .network import Architecture
-from .objective import MixtureObjective, equal_batch_size
+from .objective import MixtureObjective, equal_batch_size, held_out_share
 from .threads import threads_for
-from .training import TrainingOptions, first_scores
+from .training import TrainingOptions, begin
 
 
 class Smoothness(NamedTuple):
@@ -38,19 +38,59 @@ class Smoothness(NamedTuple):
     frequency_factor: float
 
 
+class _Trials(NamedTuple):
+    """What is tried besides the usual, and how.
+
+    Attributes
+    ----------
+    others : tuple of Smoothness
+        In this order: the first that is better is taken.
+    n_members : int
+        Networks that are trained for a while.
+    n_checks : int
+        Checks of their training after which they are compared.
+    least_lead, n_errors : float
+        By how much another must be better, in nats, and by how many standard errors.
+    """
+
+    others: tuple[Smoothness, ...]
+    n_members: int
+    n_checks: int
+    least_lead: float
+    n_errors: float
+
+
 #: What suits most data, and what is tried besides.
 USUAL = Smoothness(0.02, 1.0)
 _ROUGH, _SMOOTH = Smoothness(0.004, 10.0), Smoothness(0.1, 0.25)
-#: By how much another must be better, in nats.
-_CLEARLY = 0.01
+#: With few rows, a fit takes not much longer than a trial, and differences may be chance.
+_OF_FEW_ROWS = _Trials((_SMOOTH,), 8, 4, 0.01, 2.5)
+#: The two lie on either side of the usual: where one is better, the other hardly is.
+_OF_MANY_ROWS = _Trials((_ROUGH, _SMOOTH), 5, 15, 0.01, 0.0)
+#: Where rows begin to be many; most that are looked at.
+_MANY_ROWS, _MOST_ROWS = 2000, 2**14
+#: Few rows that are fewer than this for each feature call for smoothness without a trial.
+_ROWS_A_FEATURE = 20
 #: By how much scores must rise after the first check, for there to be something to tell.
 _LEARNED = 0.04
-#: Rows from which on others are tried, and rows that suffice.
-_FEWEST_ROWS, _MOST_ROWS = 2000, 2**14
-#: Where nothing is tried: fewest rows a feature for the usual.
-_ROWS_A_FEATURE = 20
-#: Networks of a trial, the share of the rows that all of them hold out, and the checks it takes.
-_N_MEMBERS, _HELD_OUT, _N_CHECKS = 4, 0.1, 15
+
+
+class _Scores(NamedTuple):
+    """What a trial shows: the score at each check (c,), and those of its members (c, E)."""
+
+    mixed: Tensor
+    members: Tensor
+
+    def clearly_better(self, other: _Scores, how: _Trials) -> bool:
+        """Tell whether it is ahead once the start is past, and by more than chance."""
+        n_checks = min(len(self.mixed), len(other.mixed))
+        late = slice(n_checks // 2, n_checks)
+        lead = float((self.mixed[late] - other.mixed[late]).mean())
+        if how.n_errors == 0.0:
+            return lead > how.least_lead
+        of_members = (self.members[late] - other.members[late]).mean(0)
+        error = float(of_members.std()) / math.sqrt(len(of_members))
+        return lead > max(how.least_lead, how.n_errors * error)
 
 
 def chosen_smoothness(
@@ -63,10 +103,9 @@ def chosen_smoothness(
 ) -> Smoothness:
     """Return the smoothness that suits held-out rows clearly better, or the usual one.
 
-    Where rows are too few to tell, it is the smooth one if they are few for the features.
-
-    A few networks tell, which all hold out the same rows: what mixing them gains there is carried
-    over to the members that are to be trained. Ragged ones, which err each its own way, gain most.
+    A few networks tell, from how well they begin: each holds out its share of the rows, and what
+    mixing them gains is carried over to the members that are to be trained. Ragged ones, which err
+    each its own way, gain most.
 
     Parameters
     ----------
@@ -81,34 +120,35 @@ def chosen_smoothness(
     seed : int
         Of the starts and the order of the rows.
     """
-    if len(table) < _FEWEST_ROWS:
-        return USUAL if len(table) >= _ROWS_A_FEATURE * architecture.n_features else _SMOOTH
-    few = replace(architecture, n_members=min(_N_MEMBERS, architecture.n_members))
+    how = _OF_FEW_ROWS if len(table) < _MANY_ROWS else _OF_MANY_ROWS
+    if how is _OF_FEW_ROWS and len(table) < _ROWS_A_FEATURE * architecture.n_features:
+        return _SMOOTH
+    if how.n_errors and architecture.n_members < how.n_members:
+        return USUAL  # too few to know how much is chance
+    few = replace(architecture, n_members=min(how.n_members, architecture.n_members))
     table = table[:_MOST_ROWS]
-    n_held_out = int(_HELD_OUT * len(table))
+    n_held_out = int(held_out_share(few.n_members) * len(table))
     size = equal_batch_size(len(table) - n_held_out, batch_size)
 
-    def trial(tried: Smoothness) -> list[float]:
-        """Return the first scores of the few, all else being equal."""
+    def trial(tried: Smoothness) -> _Scores:
+        """Train the few for a while, all else being equal."""
         generator = torch.Generator().manual_seed(seed)
         flat = starting_point(few, loss, table.cpu(), generator, tried.frequency_factor)
+        members: list[Tensor] = []
         with threads_for(few.n_parameters * size):
             objective = MixtureObjective(
                 few, loss, flat.to(table.device), table, n_held_out, size, architecture.n_members
             )
-            trying = replace(options, weight_decay=tried.weight_decay)
-            return first_scores(objective, trying, generator, _N_CHECKS)
+            result = begin(
+                objective,
+                replace(options, weight_decay=tried.weight_decay),
+                generator,
+                how.n_checks,
+                report=lambda result: members.append(objective.member_scores),
+            )
+        return _Scores(torch.tensor(result.scores), torch.stack(members))
 
     usual = trial(USUAL)
-    if max(usual) < usual[0] + _LEARNED:
+    if usual.mixed.max() < usual.mixed[0] + _LEARNED:
         return USUAL  # there is little to learn, and all is learned by the first check
-    # They lie on either side of the usual: where one is better, the other hardly is.
-    others = (_ROUGH, _SMOOTH)
-    return next((tried for tried in others if _lead(trial(tried), usual) > _CLEARLY), USUAL)
-
-
-def _lead(scores: list[float], others: list[float]) -> float:
-    """Return by how much scores are ahead, once both are past what the start decides."""
-    n_checks = min(len(scores), len(others))
-    late = slice(n_checks // 2, n_checks)
-    return fmean(scores[late]) - fmean(others[late])
+    return next((t for t in how.others if trial(t).clearly_better(usual, how)), USUAL)

@@ -225,14 +225,18 @@ def train(
     return run.result
 
 
-def first_scores(
-    objective: Objective, options: TrainingOptions, generator: torch.Generator, n_checks: int
-) -> list[float]:
-    """Return the scores at the first checks of a training, at most so many."""
-    run = _Run(objective, options, lambda result: None)
+def begin(
+    objective: Objective,
+    options: TrainingOptions,
+    generator: torch.Generator,
+    n_checks: int,
+    report: Callable[[TrainingResult], None],
+) -> TrainingResult:
+    """Train as `train` does, but end after so many checks."""
+    run = _Run(objective, options, report)
     sizes = repeat(options.learning_rate, n_checks * run.steps_per_check)
     run.descend(run.batches(generator), sizes, options.tol, run.patience)
-    return run.result.scores
+    return run.result
 
 
 class _Run:

@@ -13,12 +13,10 @@ from skmdn.learning.objective import MixtureObjective
 LOSS = MixtureLoss(2, 1, NOISE_MODELS["diagonal"], 1e-6)
 
 
-def objective(n_members, n_held_out, speaking_for=None):
+def objective(n_members, n_held_out, n_mixed=None):
     architecture = Architecture(n_members, 1, LOSS.n_outputs, (3,), "tanh")
     flat = torch.zeros(architecture.n_parameters)
-    return MixtureObjective(
-        architecture, LOSS, flat, torch.ones(20, 3), n_held_out, 5, speaking_for
-    )
+    return MixtureObjective(architecture, LOSS, flat, torch.ones(20, 3), n_held_out, 5, n_mixed)
 
 
 def held_out(work):
@@ -40,13 +38,9 @@ def test_members_hold_out_parts_of_their_own(n_held_out, n_shared):
         assert len({*one, *following}) == 2 * n_held_out - n_shared
 
 
-def test_those_that_speak_for_more_hold_out_the_same_rows():
-    work = objective(4, 6, speaking_for=16)
-    assert held_out(work) == [list(range(6))] * 4
-    assert (work.n_shared, work.n_mixed) == (6, 16)
+def test_a_few_may_speak_for_more():
+    assert objective(4, 7, n_mixed=16).n_mixed == 16
 
 
 def test_one_that_speaks_for_more_cannot_tell_what_mixing_gains():
-    work = objective(1, 6, speaking_for=16)
-    assert held_out(work) == [list(range(6))]
-    assert work.n_shared == 0
+    assert objective(1, 6, n_mixed=16).n_shared == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,31 +24,42 @@ ROUGH, SMOOTH = (0.004, 10.0), (0.1, 0.25)
 
 @pytest.fixture
 def trials(monkeypatch):
-    """Scores by smoothness, instead of trainings; and what each was asked for."""
+    """Scores by smoothness, instead of trainings; and what each was asked for.
+
+    Members differ by a tenth from each other, and each by ``chance`` from itself.
+    """
 
     class Trials(dict):
         def __init__(self):
             super().__init__()
-            self.asked = []
+            self.asked, self.chance = [], 0.0
 
         def start(self, architecture, loss, table, generator, factor):
-            self.members, self.factor = architecture.n_members, factor
+            self.n_members, self.factor = architecture.n_members, factor
             self.seed = generator.initial_seed()
             return torch.zeros(1)
 
-        def objective(self, few, loss, flat, table, n_held_out, batch_size, speaking_for):
+        def objective(self, few, loss, flat, table, n_held_out, batch_size, n_mixed):
             self.rows = len(table), n_held_out, batch_size
-            self.speaking_for = speaking_for
+            self.n_mixed = n_mixed
+            return SimpleNamespace()
 
-        def first_scores(self, objective, options, generator, n_checks):
+        def begin(self, objective, options, generator, n_checks, report):
             tried = options.weight_decay, self.factor
-            self.asked.append((tried, self.members, self.speaking_for, self.rows, self.seed))
-            return [-1.0, -1.2, self[tried] - 0.5, self[tried] + 0.5]
+            self.asked.append((tried, self.n_members, self.n_mixed, self.rows, self.seed))
+            self.n_checks = n_checks
+            scores = [-1.0, -1.2, self[tried] - 0.5, self[tried] + 0.5]
+            members = torch.arange(self.n_members)
+            chance = self.chance * (-1) ** len(self.asked) * (members % 2)
+            for score in scores:
+                objective.member_scores = score + 0.1 * members + chance
+                report(None)
+            return SimpleNamespace(scores=scores)
 
     trials = Trials()
     monkeypatch.setattr(module, "starting_point", trials.start)
     monkeypatch.setattr(module, "MixtureObjective", trials.objective)
-    monkeypatch.setattr(module, "first_scores", trials.first_scores)
+    monkeypatch.setattr(module, "begin", trials.begin)
     return trials
 
 
@@ -63,26 +75,51 @@ def chosen(n_rows, architecture=ARCHITECTURE):
         (0.02, 0.0, ROUGH),
         (-0.3, 0.02, SMOOTH),
         (float("-inf"), float("-inf"), USUAL),
+        (float("nan"), float("nan"), USUAL),
     ],
 )
 def test_another_smoothness_must_be_clearly_better(trials, rough, smooth, expected):
     trials.update({USUAL: 0.0, ROUGH: rough, SMOOTH: smooth})
+    trials.chance = 1.0  # with many rows, what one in a hundred nats tells is enough
     assert chosen(5000) == expected
-    rows = 5000, 500, 300  # no equal batches of the rows held out as well
+    rows = 5000, 1250, 313  # no equal batches of the rows held out as well
     asked = (USUAL, ROUGH) if expected == ROUGH else (USUAL, ROUGH, SMOOTH)
-    assert trials.asked == [(tried, 4, 16, rows, 3) for tried in asked]
+    assert trials.asked == [(tried, 5, 16, rows, 3) for tried in asked]
+    assert trials.n_checks == 15
 
 
-def test_few_rows_are_not_asked(trials):
-    assert chosen(1999) == chosen(60) == USUAL
+@pytest.mark.parametrize(
+    ("smooth", "chance", "expected"),
+    [
+        (0.02, 0.0, SMOOTH),
+        (0.009, 0.0, USUAL),
+        # Half of eight members fall back by 0.2: a standard deviation of 0.1069, 2.5 times whose
+        # eighth root is 0.0945.
+        (0.096, 0.1, SMOOTH),
+        (0.093, 0.1, USUAL),
+        (float("nan"), 0.0, USUAL),
+    ],
+)
+def test_with_few_rows_it_must_be_more_than_chance(trials, smooth, chance, expected):
+    trials.update({USUAL: 0.0, SMOOTH: smooth})
+    trials.chance = chance
+    assert chosen(1999) == expected
+    asked = [(tried, 8, 16, (1999, 312, 282), 3) for tried in (USUAL, SMOOTH)]
+    assert trials.asked == asked
+    assert trials.n_checks == 4
+
+
+def test_too_few_rows_or_members_are_not_asked(trials):
     assert chosen(59) == SMOOTH  # three features
+    assert chosen(60, Architecture(7, 3, 5, (4,), "silu")) == USUAL
     assert trials.asked == []
 
 
-def test_where_there_is_nothing_to_learn_one_trial_is_enough(trials):
+@pytest.mark.parametrize("n_rows", [60, 5000])
+def test_where_there_is_nothing_to_learn_one_trial_is_enough(trials, n_rows):
     """All that is learned is there at the first check, and nothing makes a difference."""
     trials[USUAL] = -1.47
-    assert chosen(5000) == USUAL
+    assert chosen(n_rows) == USUAL
     assert len(trials.asked) == 1
 
 

@@ -108,7 +108,7 @@ class MixtureObjective:
         #: Where the search for the variances' factors stands; not yet begun.
         self.factors: tuple[float, float] | None = None
         #: The mean log-likelihood (E,) of each member's held-out rows when they were last judged.
-        self.member_scores = torch.zeros(architecture.n_members)
+        self.member_scores = flat.new_zeros(architecture.n_members)
         self.n_in_batch = batch_size * architecture.n_members
 
     def rows(self, positions: Tensor) -> Tensor:

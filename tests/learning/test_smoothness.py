@@ -14,12 +14,12 @@ from sklearn.datasets import make_friedman1
 from skmdn import MDNRegressor
 from skmdn.learning import smoothness as module
 from skmdn.learning.network import Architecture
-from skmdn.learning.smoothness import USUAL, chosen_smoothness
+from skmdn.learning.smoothness import USUAL, chosen_smoothness, smooth
 from skmdn.learning.training import TrainingOptions
 
 ARCHITECTURE = Architecture(16, 3, 5, (4,), "silu")
 OPTIONS = TrainingOptions(10, 0.01, 0.5, 2, 1e-3)
-ROUGH, SMOOTH = (0.004, 10.0), (0.1, 0.25)
+ROUGH = (0.004, 10.0)
 
 
 @pytest.fixture
@@ -68,49 +68,49 @@ def chosen(n_rows, architecture=ARCHITECTURE):
 
 
 @pytest.mark.parametrize(
-    ("rough", "smooth", "expected"),
+    ("rough", "calm", "expected"),
     [
         (0.0, 0.0, USUAL),
         (0.009, 0.009, USUAL),  # better, but not clearly
         (0.02, 0.0, ROUGH),
-        (-0.3, 0.02, SMOOTH),
+        (-0.3, 0.02, smooth(5000)),
         (float("-inf"), float("-inf"), USUAL),
         (float("nan"), float("nan"), USUAL),
     ],
 )
-def test_another_smoothness_must_be_clearly_better(trials, rough, smooth, expected):
-    trials.update({USUAL: 0.0, ROUGH: rough, SMOOTH: smooth})
+def test_another_smoothness_must_be_clearly_better(trials, rough, calm, expected):
+    trials.update({USUAL: 0.0, ROUGH: rough, smooth(5000): calm})
     trials.chance = 1.0  # with many rows, what one in a hundred nats tells is enough
     assert chosen(5000) == expected
     rows = 5000, 1250, 313  # no equal batches of the rows held out as well
-    asked = (USUAL, ROUGH) if expected == ROUGH else (USUAL, ROUGH, SMOOTH)
+    asked = (USUAL, ROUGH) if expected == ROUGH else (USUAL, ROUGH, smooth(5000))
     assert trials.asked == [(tried, 5, 16, rows, 3) for tried in asked]
     assert trials.n_checks == 15
 
 
 @pytest.mark.parametrize(
-    ("smooth", "chance", "expected"),
+    ("calm", "chance", "expected"),
     [
-        (0.02, 0.0, SMOOTH),
+        (0.02, 0.0, smooth(1999)),
         (0.009, 0.0, USUAL),
         # Half of eight members fall back by 0.2: a standard deviation of 0.1069, 2.5 times whose
         # eighth root is 0.0945.
-        (0.096, 0.1, SMOOTH),
+        (0.096, 0.1, smooth(1999)),
         (0.093, 0.1, USUAL),
         (float("nan"), 0.0, USUAL),
     ],
 )
-def test_with_few_rows_it_must_be_more_than_chance(trials, smooth, chance, expected):
-    trials.update({USUAL: 0.0, SMOOTH: smooth})
+def test_with_few_rows_it_must_be_more_than_chance(trials, calm, chance, expected):
+    trials.update({USUAL: 0.0, smooth(1999): calm})
     trials.chance = chance
     assert chosen(1999) == expected
-    asked = [(tried, 8, 16, (1999, 312, 282), 3) for tried in (USUAL, SMOOTH)]
+    asked = [(tried, 8, 16, (1999, 312, 282), 3) for tried in (USUAL, smooth(1999))]
     assert trials.asked == asked
     assert trials.n_checks == 4
 
 
 def test_too_few_rows_or_members_are_not_asked(trials):
-    assert chosen(59) == SMOOTH  # three features
+    assert chosen(59) == smooth(59)  # three features
     assert chosen(60, Architecture(7, 3, 5, (4,), "silu")) == USUAL
     assert trials.asked == []
 
@@ -123,8 +123,13 @@ def test_where_there_is_nothing_to_learn_one_trial_is_enough(trials, n_rows):
     assert len(trials.asked) == 1
 
 
+def test_fewer_rows_call_for_more_decay():
+    assert smooth(400) == (0.4, 0.25)
+    assert smooth(2**14) == smooth(10**6) == (0.0625, 0.25)
+
+
 def test_trials_are_small(trials):
-    trials.update({USUAL: 0.0, ROUGH: 0.0, SMOOTH: 0.0})
+    trials.update({USUAL: 0.0, ROUGH: 0.0, smooth(10**5): 0.0})
     chosen(10**5, Architecture(1, 3, 5, (4,), "silu"))
     assert {asked[1:3] for asked in trials.asked} == {(1, 1)}
     assert {asked[3][0] for asked in trials.asked} == {2**14}
@@ -135,7 +140,7 @@ X, y = make_friedman1(2100, 10, noise=1.0, random_state=0)
 
 def test_smooth_functions_of_many_features_want_more_decay():
     model = MDNRegressor(n_estimators=2, max_iter=60, random_state=1).fit(X, y)
-    assert model.alpha_ == 0.1
+    assert model.alpha_ == smooth(2100).weight_decay
     usual = MDNRegressor(n_estimators=2, max_iter=60, alpha=0.02, random_state=1).fit(X, y)
     fresh = make_friedman1(2000, 10, noise=1.0, random_state=1)
     assert model.score(*fresh) > usual.score(*fresh) + 0.01
@@ -147,7 +152,7 @@ def test_so_do_functions_of_nearly_as_many_features_as_rows():
     y = X[:, 0] - X[:, 1] + 0.5 * rng.normal(size=1120)
     parameters = {"n_estimators": 5, "random_state": 0}
     model = MDNRegressor(**parameters).fit(X[:120], y[:120])
-    assert model.alpha_ == 0.1
+    assert model.alpha_ == smooth(120).weight_decay
     usual = MDNRegressor(alpha=0.02, **parameters).fit(X[:120], y[:120])
     assert model.score(X[120:], y[120:]) > usual.score(X[120:], y[120:]) + 0.1
 
@@ -165,13 +170,13 @@ def test_ragged_functions_want_less():
 def test_trials_leave_no_trace(monkeypatch):
     """A model is the one that what was chosen makes, however it was."""
     found = MDNRegressor(n_estimators=2, max_iter=60, random_state=1).fit(X, y)
-    monkeypatch.setattr("skmdn._regressor.chosen_smoothness", lambda *args: SMOOTH)
+    monkeypatch.setattr("skmdn._regressor.chosen_smoothness", lambda *args: smooth(len(X)))
     told = MDNRegressor(n_estimators=2, max_iter=60, random_state=1).fit(X, y)
     assert_array_equal(found.predict(X[:5]), told.predict(X[:5]))
 
 
 def test_the_decay_is_kept_where_training_goes_on(trials):
-    trials.update({USUAL: 0.0, ROUGH: 0.2, SMOOTH: 0.0})
+    trials.update({USUAL: 0.0, ROUGH: 0.2})
     parameters = {"max_iter": 1, "batch_size": 105, "warm_start": True, "random_state": 0}
     model = MDNRegressor(n_estimators=2, **parameters)
     assert model.fit(X, y).alpha_ == 0.004
@@ -203,7 +208,7 @@ def test_a_decay_told_later_counts_from_then_on():
 
 
 def test_what_was_chosen_is_not_kept_where_fit_starts_anew(trials):
-    trials.update({USUAL: 0.0, ROUGH: 0.2, SMOOTH: 0.0})
+    trials.update({USUAL: 0.0, ROUGH: 0.2})
     model = MDNRegressor(n_estimators=2, max_iter=1, random_state=0)
     assert model.fit(X, y).alpha_ == 0.004
     assert model.set_params(early_stopping=False).fit(X, y).alpha_ == USUAL.weight_decay

@@ -63,8 +63,9 @@ USUAL, _ROUGH = Smoothness(0.02, 1.0), Smoothness(0.004, 10.0)
 _OF_FEW_ROWS, _OF_MANY_ROWS = _Trials(8, 4, 0.01, 2.5), _Trials(5, 15, 0.01, 0.0)
 #: Where rows begin to be many; most that are looked at.
 _MANY_ROWS, _MOST_ROWS = 2000, 2**14
-#: Few rows that are fewer than this for each feature call for smoothness without a trial.
-_ROWS_A_FEATURE = 20
+#: Few rows that are fewer than this for each feature call for smoothness without a trial, but not
+#: for as much decay as rows that show noise.
+_ROWS_A_FEATURE, _OF_WIDE_DATA = 20, Smoothness(0.1, 0.25)
 #: By how much scores must rise after the first check, for there to be something to tell.
 _LEARNED = 0.04
 
@@ -125,7 +126,7 @@ def chosen_smoothness(
     n_rows = len(table)
     how = _OF_FEW_ROWS if n_rows < _MANY_ROWS else _OF_MANY_ROWS
     if n_rows < min(_ROWS_A_FEATURE * architecture.n_features, _MANY_ROWS):
-        return smooth(n_rows)
+        return _OF_WIDE_DATA
     if how.n_errors and architecture.n_members < how.n_members:
         return USUAL  # too few to know how much is chance
     few = replace(architecture, n_members=min(how.n_members, architecture.n_members))

@@ -49,24 +49,29 @@ class _Trials(NamedTuple):
         Checks of their training after which they are compared.
     least_lead, n_errors : float
         By how much another must be better, in nats, and by how many standard errors.
+    most_learned : float
+        By how much scores may rise after the first check for their order to be the final one.
     """
 
     n_members: int
     n_checks: int
     least_lead: float
     n_errors: float
+    most_learned: float
 
 
 #: What suits most data, and ragged functions, where rows are many enough to show one.
 USUAL, _ROUGH = Smoothness(0.02, 1.0), Smoothness(0.004, 10.0)
-#: With few rows, a fit takes not much longer than a trial, and differences may be chance.
-_OF_FEW_ROWS, _OF_MANY_ROWS = _Trials(8, 4, 0.01, 2.5), _Trials(5, 15, 0.01, 0.0)
+#: With few rows, a fit takes not much longer than a trial, and differences may be chance. Without
+#: noise, scores rise for long, and those that rose first may be left behind.
+_OF_FEW_ROWS = _Trials(8, 4, 0.01, 2.5, most_learned=0.7)
+_OF_MANY_ROWS = _Trials(5, 15, 0.01, 0.0, most_learned=math.inf)
 #: Where rows begin to be many; most that are looked at.
 _MANY_ROWS, _MOST_ROWS = 2000, 2**14
 #: Few rows that are fewer than this for each feature call for smoothness without a trial, but not
 #: for as much decay as rows that show noise.
 _ROWS_A_FEATURE, _OF_WIDE_DATA = 20, Smoothness(0.1, 0.25)
-#: By how much scores must rise after the first check, for there to be something to tell.
+#: By how much scores must rise after the first check, for there to be something to learn.
 _LEARNED = 0.04
 
 
@@ -153,8 +158,9 @@ def chosen_smoothness(
         return _Scores(torch.tensor(result.scores), torch.stack(members))
 
     usual = trial(USUAL)
-    if usual.mixed.max() < usual.mixed[0] + _LEARNED:
-        return USUAL  # there is little to learn, and all is learned by the first check
+    learned = float(usual.mixed.max() - usual.mixed[0])
+    if not _LEARNED <= learned <= how.most_learned:
+        return USUAL
     # They lie on either side of the usual: where one is better, the other hardly is.
     others = (smooth(n_rows),) if how is _OF_FEW_ROWS else (_ROUGH, smooth(n_rows))
     return next((t for t in others if trial(t).clearly_better(usual, how)), USUAL)

@@ -48,7 +48,7 @@ def trials(monkeypatch):
             tried = options.weight_decay, self.factor
             self.asked.append((tried, self.n_members, self.n_mixed, self.rows, self.seed))
             self.n_checks = n_checks
-            scores = [-1.0, -1.2, self[tried] - 0.5, self[tried] + 0.5]
+            scores = [-0.3, -0.4, self[tried] - 0.1, self[tried] + 0.1]
             members = torch.arange(self.n_members)
             chance = self.chance * (-1) ** len(self.asked) * (members % 2)
             for score in scores:
@@ -118,9 +118,16 @@ def test_too_few_rows_or_members_are_not_asked(trials):
 @pytest.mark.parametrize("n_rows", [60, 5000])
 def test_where_there_is_nothing_to_learn_one_trial_is_enough(trials, n_rows):
     """All that is learned is there at the first check, and nothing makes a difference."""
-    trials[USUAL] = -1.47
+    trials[USUAL] = -0.37
     assert chosen(n_rows) == USUAL
     assert len(trials.asked) == 1
+
+
+def test_without_noise_few_rows_do_not_tell_at_once(trials):
+    trials.update({USUAL: 0.31, ROUGH: 0.0, smooth(1999): 0.8, smooth(5000): 0.8})
+    assert chosen(1999) == USUAL
+    assert len(trials.asked) == 1
+    assert chosen(5000) == smooth(5000)
 
 
 def test_fewer_rows_call_for_more_decay():

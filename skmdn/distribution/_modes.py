@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from ._roots import Array, Components, Rows, blocks, columns, find_root, halves
-
-_LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
+from ._roots import LOG_SQRT_2PI, Array, Components, Rows, blocks, columns, find_root, halves
 
 
 def find_modes(components: Components, highest: bool = False) -> tuple[Rows, Array, Array]:
@@ -89,7 +87,7 @@ def _derivatives(
     rates = 1 / scales
     z = (x - means) * rates
     square = z * z
-    density = np.log(weights) - np.log(scales) - _LOG_SQRT_2PI - 0.5 * square
+    density = np.log(weights) - np.log(scales) - LOG_SQRT_2PI - 0.5 * square
     top = np.maximum(density.max(axis=0), -1e308)
     density -= top
     np.exp(density, out=density)
@@ -139,7 +137,7 @@ def _turns(
     """
     weights, means, scales = components
     distance = np.abs(ends - means[:, None]) / scales[:, None]
-    extreme = np.exp(np.log(weights) - np.log(scales) - _LOG_SQRT_2PI - 0.5 - level) / scales
+    extreme = np.exp(np.log(weights) - np.log(scales) - LOG_SQRT_2PI - 0.5 - level) / scales
     np.copysign(extreme, means - ends[1], out=extreme)
     turns = (distance[:, 0] < 1) != (distance[:, 1] < 1)
     steepest = np.where(turns, extreme, slope)
@@ -188,7 +186,7 @@ def _merge(rows: Rows, modes: Array, components: Components) -> tuple[Rows, Arra
     before, mode = modes[second - 1], modes[second]
     weights, means, scales = columns(components, rows[second])
     nearest = (np.clip(means, before, mode) - means) / scales
-    largest = np.log(weights) - np.log(scales) - _LOG_SQRT_2PI - 0.5 * nearest**2
+    largest = np.log(weights) - np.log(scales) - LOG_SQRT_2PI - 0.5 * nearest**2
     relative = np.exp(largest - np.minimum(log_densities[second - 1], log_densities[second]))
     dip = (relative * ((mode - before) / scales) ** 4).sum(axis=0) / 128
     keep = np.ones(rows.size, bool)
@@ -212,7 +210,7 @@ def find_region(coverage: Array, components: Components) -> tuple[Array, Array]:
     np.maximum.at(top, segments.rows, segments.log_high)
     # f >= w_k f_k, so P(f < level) <= sum_k w_k P_k(w_k f_k < level), each a chi-square tail
     tail = 0.5 * special.chdtri(1, 1 - coverage)
-    log_peaks = np.where(weights > 0, np.log(weights) - np.log(scales) - _LOG_SQRT_2PI, np.inf)
+    log_peaks = np.where(weights > 0, np.log(weights) - np.log(scales) - LOG_SQRT_2PI, np.inf)
     floor = log_peaks.min(axis=1) - tail - 1e-9
     start = np.maximum(top - tail, floor)
     level = find_root(segments.level_step, start, floor, top, np.arange(len(weights)), coverage)
@@ -259,7 +257,7 @@ class _Segments:
         weights, means, scales = (part[:, met] for part in self.columns)
         levels, falling, low = levels[met], self.falling[met], self.low[met]
         # at this distance from its mean each component's density is at most level / K
-        excess = np.log(weights) - np.log(scales) - _LOG_SQRT_2PI + np.log(len(weights)) - levels
+        excess = np.log(weights) - np.log(scales) - LOG_SQRT_2PI + np.log(len(weights)) - levels
         reach = scales * np.sqrt(2 * np.maximum(excess, 0))
         outside = falling * (falling * means + reach).max(axis=0)
         end = np.where(np.isinf(low), outside, low)

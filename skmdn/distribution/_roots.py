@@ -1,4 +1,4 @@
-"""Blocks of rows, bracketed roots and quantiles: the machinery under ``univariate``.
+"""Blocks of rows, log-densities, bracketed roots and quantiles: the machinery of ``univariate``.
 
 Inside a block the components come first, as contiguous ``(K, N)`` arrays: sums over components are
 then sums of long vectors, and every array of a block stays in a core's cache.
@@ -18,6 +18,8 @@ Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 Components = tuple[Array, Array, Array]  # weights, means, scales
 
+SQRT_2PI = float(np.sqrt(2 * np.pi))
+LOG_SQRT_2PI = float(np.log(SQRT_2PI))
 BLOCK = 1 << 15  # float64 elements of one array of a block: 256 KiB, a few of them fit an L2 cache
 
 
@@ -41,6 +43,22 @@ def without_empty(weights: Array, means: Array, scales: Array) -> Components:
     heaviest = weights.argmax(axis=1)[:, None]
     means = np.where(empty, np.take_along_axis(means, heaviest, axis=1), means)
     return weights, means, np.where(empty, np.take_along_axis(scales, heaviest, axis=1), scales)
+
+
+def log_density(z: Array, weights: Array, scales: Array) -> Array:
+    """Log-density at standardised distances ``z``, which are overwritten."""
+    z *= z
+    z *= -0.5
+    z += np.log(weights) - np.log(scales) - LOG_SQRT_2PI
+    return logsumexp(z)
+
+
+def logsumexp(terms: Array) -> Array:
+    """log sum exp over the first axis; overwrites ``terms``."""
+    top = np.maximum(terms.max(axis=0), -1e308)
+    terms -= top
+    np.exp(terms, out=terms)
+    return np.log(terms.sum(axis=0)) + top
 
 
 def halves(rows: Rows, left: Array, right: Array) -> tuple[Rows, Array, Array]:
@@ -88,7 +106,6 @@ def find_root(
 
 # Quantiles -------------------------------------------------------------------------------------
 
-_SQRT_2PI = float(np.sqrt(2 * np.pi))
 _FAR = 12.0  # beyond 12 scales a component weighs less than 1e-16 of any tail above 1e-16
 
 
@@ -171,7 +188,7 @@ def _score_step(
     """What ndtri(F(x)) lacks of ``score``, and Newton's step towards it, of the same sign."""
     reached = special.ndtri(np.minimum(cdf, 1))
     missing = score - reached
-    step = missing * np.exp(-0.5 * reached * reached) / (density * _SQRT_2PI)
+    step = missing * np.exp(-0.5 * reached * reached) / (density * SQRT_2PI)
     return missing, np.where(step * missing >= 0, step, np.copysign(np.inf, missing))
 
 
@@ -192,7 +209,7 @@ def _expand(result: Array, x: Array, weights: Array, means: Array, rates: Array)
     square = np.multiply(z, z, out=work)
     density = square * -0.5
     np.exp(density, out=density)
-    density *= 1 / _SQRT_2PI
+    density *= 1 / SQRT_2PI
     density *= weights
     density *= rates
     density.sum(axis=0, out=result[2])
@@ -253,7 +270,7 @@ def _coarse_sums(result: Array, x: Array, weights: Array, means: Array, rates: A
     density = z * z
     density *= -0.5
     np.exp(density, out=density)
-    density *= 1 / _SQRT_2PI
+    density *= 1 / SQRT_2PI
     u = np.abs(z)
     top = u * 0.19376236
     bottom = top + 0.77628859

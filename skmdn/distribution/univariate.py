@@ -29,11 +29,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
+from ._entropy import N_NODES, find_entropy
 from ._modes import find_coverage, find_modes, find_region
-from ._roots import BLOCK, Array, Rows, blocks, columns, halves, tail_quantile, without_empty
-
-_LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
-_SQRT_2PI = np.sqrt(2 * np.pi)
+from ._roots import (
+    BLOCK,
+    SQRT_2PI,
+    Array,
+    Rows,
+    blocks,
+    columns,
+    log_density,
+    logsumexp,
+    tail_quantile,
+    without_empty,
+)
 
 
 def _quietly(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -78,7 +87,7 @@ def _pointwise(kernel: Callable[..., Array], size: int = BLOCK) -> Callable[...,
 @_pointwise
 def logpdf(y: Array, weights: Array, means: Array, scales: Array) -> Array:
     """Log-density at ``y``, in nats per unit of y."""
-    return _log_density(_standardise(y, means, scales), weights, scales)
+    return log_density(_standardise(y, means, scales), weights, scales)
 
 
 @_pointwise
@@ -111,22 +120,6 @@ def _standardise(y: Array, means: Array, scales: Array) -> Array:
     return z
 
 
-def _log_density(z: Array, weights: Array, scales: Array) -> Array:
-    """Log-density at standardised distances ``z``, which are overwritten."""
-    z *= z
-    z *= -0.5
-    z += np.log(weights) - np.log(scales) - _LOG_SQRT_2PI
-    return _logsumexp(z)
-
-
-def _logsumexp(terms: Array) -> Array:
-    """log sum exp over the first axis; overwrites ``terms``."""
-    top = np.maximum(terms.max(axis=0), -1e308)
-    terms -= top
-    np.exp(terms, out=terms)
-    return np.log(terms.sum(axis=0)) + top
-
-
 def _lower_tail(z: Array, weights: Array) -> Array:
     """Sum of w Phi(z); overwrites ``z``."""
     special.ndtr(z, out=z)
@@ -141,7 +134,7 @@ def _log_lower_tail(z: Array, weights: Array) -> Array:
     deep = lower < 1e-290  # where a component's share may have underflowed
     if deep.any():
         log_weights = np.log(np.broadcast_to(weights, z.shape)[:, deep])
-        result[deep] = _logsumexp(log_weights + special.log_ndtr(z[:, deep]))
+        result[deep] = logsumexp(log_weights + special.log_ndtr(z[:, deep]))
     return result
 
 
@@ -167,7 +160,7 @@ def _narrow_mass(middle: Array, width: Array) -> Array:
     total = np.zeros_like(middle)
     for node, weight in zip(nodes, node_weights, strict=True):
         total += weight * np.exp(-0.5 * (middle + 0.5 * node * width) ** 2)
-    return 0.5 * width * total / _SQRT_2PI
+    return 0.5 * width * total / SQRT_2PI
 
 
 # Quantiles -------------------------------------------------------------------------------------
@@ -238,7 +231,7 @@ def _positive_part(mean: Array, scales: Array) -> Array:
     """
     u = np.minimum(np.abs(mean) / scales, 40)  # where phi has underflowed
     mills_ratio = np.sqrt(np.pi / 2) * special.erfcx(u / np.sqrt(2))
-    noise = np.exp(-0.5 * u * u) / _SQRT_2PI * (1 - u * mills_ratio)
+    noise = np.exp(-0.5 * u * u) / SQRT_2PI * (1 - u * mills_ratio)
     return np.maximum(mean, 0) + scales * noise
 
 
@@ -291,7 +284,7 @@ def _blur(distance: Array, scales: Array) -> Array:
     density = u * u
     density *= -0.5
     np.exp(density, out=density)
-    density *= 1 / _SQRT_2PI
+    density *= 1 / SQRT_2PI
     u *= special.ndtr(-u)
     density -= u
     density *= scales
@@ -397,52 +390,6 @@ def entropy(weights: Array, means: Array, scales: Array, tol: float = 1e-8) -> A
     """
     components = without_empty(weights, means, scales)
     result = np.empty(len(weights))
-    for some in blocks(len(weights), _NODES.size * weights.shape[1]):
-        result[some] = _entropy(_rows(components, some), tol)
+    for some in blocks(len(weights), N_NODES * weights.shape[1]):
+        result[some] = find_entropy(_rows(components, some), tol)
     return result
-
-
-_NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(16)
-# the Legendre coefficients 12 to 15 of a function, from its values at the nodes
-_LAST_COEFFICIENTS = (
-    np.polynomial.legendre.legvander(_NODES, 15) * _NODE_WEIGHTS[:, None] * (np.arange(16) + 0.5)
-).T[12:]
-_REACH = 9.0  # in scales; the tails beyond hold less than 1e-18
-
-
-def _entropy(components: tuple[Array, Array, Array], tol: float) -> Array:
-    _, means, scales = components
-    result, rows = np.zeros(len(means)), np.arange(len(means))
-    left, right = (means - _REACH * scales).min(axis=1), (means + _REACH * scales).max(axis=1)
-    while rows.size:
-        weights, means, scales = columns(components, rows)
-        near = (means - _REACH * scales < right) & (means + _REACH * scales > left)
-        open_ = (near & (right - left > 8 * scales)).any(axis=0)
-        short = np.flatnonzero(~open_)
-        here = (part[:, short] for part in (weights, means, scales))
-        value, error = _integrate(left[short], right[short], *here)
-        open_[short] = error > tol / 64
-        done = short[~open_[short]]
-        result += np.bincount(rows[done], value[~open_[short]], result.size)
-        rows, left, right = halves(rows[open_], left[open_], right[open_])
-    return result
-
-
-def _integrate(left: Array, right: Array, *components: Array) -> tuple[Array, Array]:
-    """Integral of -f log f, and an estimate of its error.
-
-    The rule is exact up to degree 31, so its error is about coefficient 32: were the coefficients
-    to fall geometrically, the square of the 16th over the largest value. The power 3/2 leaves
-    room for a slower fall; what float64 loses anyway is forgiven.
-    """
-    half, values = 0.5 * (right - left), np.empty((_NODES.size, left.size))
-    for some in blocks(left.size, _NODES.size * len(components[0])):
-        weights, means, scales = (part[:, None, some] for part in components)
-        # distances from the means first: a narrow component far from 0 loses no digits
-        z = (left[some] - means) + half[some] * (1 + _NODES[:, None])
-        z /= scales
-        values[:, some] = _log_density(z, weights, scales)
-    values = np.where(values > -745, -values * np.exp(values), 0)
-    largest = np.maximum(np.abs(values).max(axis=0), 1e-300)
-    fall = np.abs(_LAST_COEFFICIENTS @ values).max(axis=0) / largest
-    return half * (_NODE_WEIGHTS @ values), half * largest * (fall**1.5 - 1e-13)

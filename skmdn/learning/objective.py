@@ -107,7 +107,7 @@ class MixtureObjective:
         self.batch_size, self.n_batches = batch_size, -(-self.n_train // batch_size)
         #: Where the search for the variances' factors stands; not yet begun.
         self.factors: tuple[float, float] | None = None
-        #: The mean log-likelihood (E,) of each member's held-out rows when they were last judged.
+        #: The mean log-likelihood (E,) of each member's held-out rows, when they were last judged.
         self.member_scores = flat.new_zeros(architecture.n_members)
         self.n_in_batch = batch_size * architecture.n_members
 

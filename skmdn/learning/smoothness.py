@@ -47,15 +47,14 @@ class _Trials(NamedTuple):
         Networks that are trained for a while.
     n_checks : int
         Checks of their training after which they are compared.
-    least_lead, n_errors : float
-        By how much another must be better, in nats, and by how many standard errors.
+    n_errors : float
+        By how many standard errors another must be better.
     most_learned : float
         By how much scores may rise after the first check for their order to be the final one.
     """
 
     n_members: int
     n_checks: int
-    least_lead: float
     n_errors: float
     most_learned: float
 
@@ -64,41 +63,62 @@ class _Trials(NamedTuple):
 USUAL, _ROUGH = Smoothness(0.02, 1.0), Smoothness(0.004, 10.0)
 #: With few rows, a fit takes not much longer than a trial, and differences may be chance. Without
 #: noise, scores rise for long, and those that rose first may be left behind.
-_OF_FEW_ROWS = _Trials(8, 4, 0.01, 2.5, most_learned=0.7)
-_OF_MANY_ROWS = _Trials(5, 15, 0.01, 0.0, most_learned=math.inf)
+_OF_FEW_ROWS = _Trials(8, 4, n_errors=2.5, most_learned=0.7)
+_OF_MANY_ROWS = _Trials(5, 15, n_errors=0.0, most_learned=math.inf)
+#: Fewest members that tell how much of what they say is chance.
+_FEWEST_MEMBERS = 5
 #: Where rows begin to be many; most that are looked at.
 _MANY_ROWS, _MOST_ROWS = 2000, 2**14
 #: Few rows that are fewer than this for each feature call for smoothness without a trial, but not
 #: for as much decay as rows that show noise.
 _ROWS_A_FEATURE, _OF_WIDE_DATA = 20, Smoothness(0.1, 0.25)
-#: By how much scores must rise after the first check, for there to be something to learn.
-_LEARNED = 0.04
+#: By how much scores must rise after the first check, for there to be something to learn, and by
+#: how much another must be better; these and ``most_learned`` in nats a target.
+_LEARNED, _CLEARLY = 0.04, 0.01
 
 
 def smooth(n_rows: int) -> Smoothness:
     """Return what suits smooth functions of many features.
 
-    A decay of 8 / sqrt(n) is about the best there, from 0.4 for 400 rows to 0.1 for 7,000.
+    A decay of 8 / sqrt(n) is about the best there, from 0.4 for 400 rows to 0.1 for 7,000. It is
+    at most 0.5, and 1/16 at the least.
     """
-    return Smoothness(8.0 / math.sqrt(min(n_rows, _MOST_ROWS)), 0.25)
+    return Smoothness(8.0 / math.sqrt(min(max(n_rows, 256), _MOST_ROWS)), 0.25)
 
 
 class _Scores(NamedTuple):
-    """What a trial shows: the score at each check (c,), and those of its members (c, E)."""
+    """What a trial shows, in nats a target.
+
+    Attributes
+    ----------
+    mixed : Tensor of shape (c,)
+        The score at each check.
+    members : Tensor of shape (c, E)
+        The members' own.
+    """
 
     mixed: Tensor
     members: Tensor
 
     def clearly_better(self, other: _Scores, how: _Trials) -> bool:
         """Tell whether it is ahead once the start is past, and by more than chance."""
-        n_checks = min(len(self.mixed), len(other.mixed))
-        late = slice(n_checks // 2, n_checks)
-        lead = float((self.mixed[late] - other.mixed[late]).mean())
+        n_checks = max(len(self.mixed), len(other.mixed))
+        mixed, members = self._late(n_checks)
+        other_mixed, other_members = other._late(n_checks)
+        lead = mixed - other_mixed
         if how.n_errors == 0.0:
-            return lead > how.least_lead
-        of_members = (self.members[late] - other.members[late]).mean(0)
-        error = float(of_members.std()) / math.sqrt(len(of_members))
-        return lead > max(how.least_lead, how.n_errors * error)
+            return lead > _CLEARLY
+        error = float((members - other_members).std()) / math.sqrt(len(members))
+        return lead > _CLEARLY and lead > how.n_errors * error
+
+    def _late(self, n_checks: int) -> tuple[float, Tensor]:
+        """Return the mean score, and those of the members, at the later half of so many checks.
+
+        Training that ended before would have gone back to its best.
+        """
+        checks = torch.arange(n_checks // 2, n_checks, device="cpu")
+        checks[checks >= len(self.mixed)] = self.mixed.argmax()
+        return float(self.mixed[checks].mean()), self.members[checks].mean(0)
 
 
 def chosen_smoothness(
@@ -111,9 +131,9 @@ def chosen_smoothness(
 ) -> Smoothness:
     """Return the smoothness that suits held-out rows clearly better, or the usual one.
 
-    A few networks tell, from how well they begin: each holds out its share of the rows, and what
-    mixing them gains is carried over to the members that are to be trained. Ragged ones, which err
-    each its own way, gain most.
+    A few networks tell, from how well they begin. Each holds out rows; where five or more share
+    all rows among them, what mixing them gains is carried over to the members that are to be
+    trained. Ragged ones, which err each its own way, gain most.
 
     Parameters
     ----------
@@ -132,8 +152,8 @@ def chosen_smoothness(
     how = _OF_FEW_ROWS if n_rows < _MANY_ROWS else _OF_MANY_ROWS
     if n_rows < min(_ROWS_A_FEATURE * architecture.n_features, _MANY_ROWS):
         return _OF_WIDE_DATA
-    if how.n_errors and architecture.n_members < how.n_members:
-        return USUAL  # too few to know how much is chance
+    if how.n_errors and architecture.n_members < _FEWEST_MEMBERS:
+        return USUAL
     few = replace(architecture, n_members=min(how.n_members, architecture.n_members))
     table = table[:_MOST_ROWS]
     n_held_out = int(held_out_share(few.n_members) * len(table))
@@ -155,7 +175,8 @@ def chosen_smoothness(
                 how.n_checks,
                 report=lambda result: members.append(objective.member_scores),
             )
-        return _Scores(torch.tensor(result.scores), torch.stack(members))
+        scores = torch.tensor(result.scores, dtype=torch.float64, device="cpu")
+        return _Scores(scores / loss.n_targets, torch.stack(members) / loss.n_targets)
 
     usual = trial(USUAL)
     learned = float(usual.mixed.max() - usual.mixed[0])

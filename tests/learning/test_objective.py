@@ -42,5 +42,12 @@ def test_a_few_may_speak_for_more():
     assert objective(4, 7, n_mixed=16).n_mixed == 16
 
 
-def test_one_that_speaks_for_more_cannot_tell_what_mixing_gains():
-    assert objective(1, 6, n_mixed=16).n_shared == 0
+def test_members_are_judged_by_the_rows_each_holds_out():
+    work = objective(4, 7)
+    work.table[:, 1] = torch.linspace(-1.0, 2.0, 20)
+    score = work.judge(work.flat)
+    factor, _ = work.factors
+    densities, _ = work.log_densities(work.flat, work.held_out_rows(torch.arange(7)), [factor])
+    assert torch.allclose(work.member_scores, densities[0].double().mean(1))
+    assert score >= work.member_scores.mean() - 1e-6
+    assert len(set(work.member_scores.tolist())) == 4

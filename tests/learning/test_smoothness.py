@@ -48,7 +48,8 @@ def trials(monkeypatch):
             tried = options.weight_decay, self.factor
             self.asked.append((tried, self.n_members, self.n_mixed, self.rows, self.seed))
             self.n_checks = n_checks
-            scores = [-0.3, -0.4, self[tried] - 0.1, self[tried] + 0.1]
+            late = 0.1 if tried == USUAL else 0.05
+            scores = [-0.3, -0.4, self[tried] - late, self[tried] + late]
             members = torch.arange(self.n_members)
             chance = self.chance * (-1) ** len(self.asked) * (members % 2)
             for score in scores:
@@ -63,8 +64,9 @@ def trials(monkeypatch):
     return trials
 
 
-def chosen(n_rows, architecture=ARCHITECTURE):
-    return chosen_smoothness(architecture, None, torch.zeros(n_rows, 5), OPTIONS, 300, 3)
+def chosen(n_rows, architecture=ARCHITECTURE, n_targets=1):
+    loss = SimpleNamespace(n_targets=n_targets)
+    return chosen_smoothness(architecture, loss, torch.zeros(n_rows, 5), OPTIONS, 300, 3)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +113,7 @@ def test_with_few_rows_it_must_be_more_than_chance(trials, calm, chance, expecte
 
 def test_too_few_rows_or_members_are_not_asked(trials):
     assert chosen(59) == (0.1, 0.25)  # three features
-    assert chosen(60, Architecture(7, 3, 5, (4,), "silu")) == USUAL
+    assert chosen(60, Architecture(4, 3, 5, (4,), "silu")) == USUAL
     assert trials.asked == []
 
 
@@ -130,8 +132,28 @@ def test_without_noise_few_rows_do_not_tell_at_once(trials):
     assert chosen(5000) == smooth(5000)
 
 
+def test_what_counts_is_what_each_target_gains(trials):
+    trials.update({USUAL: 0.9, smooth(1999): 0.919})  # 0.65 learned, and 0.0095 better, a target
+    assert chosen(1999, n_targets=2) == USUAL
+    trials[smooth(1999)] = 0.93
+    assert chosen(1999, n_targets=2) == smooth(1999)
+
+
+def scores(*values):
+    return module._Scores(torch.tensor(values), torch.tensor(values)[:, None].expand(-1, 5))
+
+
+@pytest.mark.parametrize("how", [module._OF_FEW_ROWS, module._OF_MANY_ROWS])
+def test_what_ended_early_is_compared_with_what_goes_on_by_its_best(how):
+    usual, early = scores(0.0, 1.0, 2.0, 3.0, 4.0, 5.0), scores(1.0, 3.5, 3.0)
+    assert not early.clearly_better(usual, how)
+    assert usual.clearly_better(early, how)
+    assert scores(1.0, 4.5, 3.0).clearly_better(usual, how)
+
+
 def test_fewer_rows_call_for_more_decay():
     assert smooth(400) == (0.4, 0.25)
+    assert smooth(10) == (0.5, 0.25)
     assert smooth(2**14) == smooth(10**6) == (0.0625, 0.25)
 
 
@@ -151,6 +173,31 @@ def test_smooth_functions_of_many_features_want_more_decay():
     usual = MDNRegressor(n_estimators=2, max_iter=60, alpha=0.02, random_state=1).fit(X, y)
     fresh = make_friedman1(2000, 10, noise=1.0, random_state=1)
     assert model.score(*fresh) > usual.score(*fresh) + 0.01
+
+
+def test_noise_on_few_rows_wants_much_decay():
+    X, y = make_friedman1(300, 10, noise=1.5, random_state=0)
+    model = MDNRegressor(n_estimators=8, random_state=0).fit(X, y)
+    assert model.alpha_ == smooth(300).weight_decay
+    usual = MDNRegressor(n_estimators=8, alpha=0.02, random_state=0).fit(X, y)
+    fresh = make_friedman1(2000, 10, noise=1.5, random_state=1)
+    assert model.score(*fresh) > usual.score(*fresh) + 0.05
+
+
+def test_no_noise_on_few_rows_wants_little_decay():
+    X = np.random.default_rng(0).uniform(-1.0, 1.0, size=(300, 2))
+    model = MDNRegressor(n_estimators=8, max_iter=30, random_state=0)
+    assert model.fit(X, np.sin(3.0 * X[:, 0]) + X[:, 1] ** 2).alpha_ == USUAL.weight_decay
+
+
+def test_the_callers_default_device_changes_no_choice():
+    X, y = make_friedman1(300, 10, noise=1.5, random_state=0)
+    how = {"n_estimators": 8, "max_iter": 20, "random_state": 0}
+    expected = MDNRegressor(**how).fit(X, y)
+    with torch.device("meta"):
+        found = MDNRegressor(**how).fit(X, y)
+    assert found.alpha_ == expected.alpha_ == smooth(300).weight_decay
+    assert_array_equal(found.predict(X[:5]), expected.predict(X[:5]))
 
 
 def test_so_do_functions_of_nearly_as_many_features_as_rows():

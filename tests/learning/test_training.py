@@ -10,7 +10,7 @@ import torch
 
 from skmdn.learning import training
 from skmdn.learning.objective import equal_batches
-from skmdn.learning.training import AveragedAdamW, TrainingOptions, one_pass, train
+from skmdn.learning.training import AveragedAdamW, TrainingOptions, begin, one_pass, train
 
 STEPS_PER_CHECK = training._STEPS_PER_CHECK
 
@@ -152,6 +152,23 @@ def test_it_finds_the_bottom():
     result = train(bowl, options(tol=1e-6), generator())
     torch.testing.assert_close(result.flat, rows.mean(0), rtol=0.02, atol=0.02)
     assert result.best_score == max(bowl.judged) == max(result.scores)
+
+
+def test_to_begin_is_to_train_for_so_many_checks():
+    rows, reported = randn(40, 2) + 3.0, []
+    begun = begin(
+        Bowl(rows, rows.mean(0)), options(), generator(), 3, lambda r: reported.append([*r.scores])
+    )
+    whole = train(Bowl(rows, rows.mean(0)), options(), generator())
+    assert begun.scores == whole.scores[:3]
+    assert reported == [whole.scores[:i] for i in (1, 2, 3)]
+    assert begun.n_steps == 3 * STEPS_PER_CHECK
+
+
+def test_what_has_begun_ends_where_the_step_would_fall():
+    bowl = Bowl(torch.full((20, 2), 5.0), goal=torch.zeros(2), batch_size=1)
+    begun = begin(bowl, options(n_iter_no_change=4), generator(), 50, lambda result: None)
+    assert len(begun.scores) == 4
 
 
 def test_without_held_out_rows_the_training_loss_decides():

@@ -73,9 +73,10 @@ default="diagonal"
     learning_rate_init : float, default=0.01
         Largest step size of Adam.
     alpha : float or "auto", default="auto"
-        Decoupled weight decay; "auto" is 0.02, or where a few networks begin clearly better with
-        it, ``8 / sqrt(n)`` with slow waves to start from, or, on 2000 distinct rows or more, 0.004
-        with fast ones. On fewer rows, if they are not 20 a feature, it is 0.1 with slow waves.
+        Decoupled weight decay; "auto" is 0.02, or where a few networks (five at least on less than
+        2000 distinct rows) begin clearly better with it, ``8 / sqrt(n)``, with slow waves to start
+        from, or, on more rows, 0.004 with fast ones. On fewer, if they are not 20 a feature, it is
+        0.1 with slow waves.
     early_stopping : bool, default=True
         Whether each network holds rows out, on which training is judged. Without, it is judged
         on the training rows.

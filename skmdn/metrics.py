@@ -131,6 +131,7 @@ def interval_score(
     """
 
     def score(part: NormalMixture, y: Array) -> Array:
+        """Return each row's score of one target."""
         lower, upper = part.interval(coverage)
         miss = np.maximum(lower - y, 0) + np.maximum(y - upper, 0)
         return upper - lower + 2 / (1 - coverage) * miss
@@ -159,6 +160,7 @@ def pinball_loss(
     """
 
     def loss(part: NormalMixture, y: Array) -> Array:
+        """Return each row's loss of one target."""
         excess = y - part.ppf(check_probability("quantile", quantile))
         return np.maximum(quantile * excess, (quantile - 1) * excess)
 
@@ -201,7 +203,8 @@ def interval_coverage(
     """
     tail = (1 - check_coverage(coverage)) / 2
 
-    def inside(part: NormalMixture, y: Array) -> Array:  # without a root: ask both tails
+    def inside(part: NormalMixture, y: Array) -> Array:
+        """Tell without a root: ask both tails."""
         return ((part.cdf(y) >= tail) & (part.sf(y) >= tail)).astype(np.float64)
 
     return _average(_per_target(inside, y_true, mixture), sample_weight, aggregate)
@@ -287,6 +290,7 @@ def sharpness(
     """
 
     def width(part: NormalMixture, _: Array) -> Array:
+        """Return each row's width for one target."""
         lower, upper = part.interval(coverage)
         return upper - lower
 

@@ -61,6 +61,7 @@ class _Density:
         return part
 
     def logpdf(self, y: Array) -> Array:
+        """Return the log-density at a point of each row."""
         joint, _ = self._joint(y)
         return np.asarray(_normalise(joint)[0])
 

@@ -66,6 +66,7 @@ def _pointwise(kernel: Callable[..., Array], size: int = BLOCK) -> Callable[...,
     @_quietly
     @functools.wraps(kernel)
     def function(*arguments: ArrayLike) -> Array:
+        """Do the same for points of any shape and components ``(n, K)``."""
         *points, weights, means, scales = (np.asarray(a, np.float64) for a in arguments)
         n, n_components = weights.shape
         shape = np.broadcast_shapes((n,), *(point.shape for point in points))

@@ -232,7 +232,7 @@ def begin(
     n_checks: int,
     report: Callable[[TrainingResult], None],
 ) -> TrainingResult:
-    """Train as `train` does, but end after so many checks, or where the step began to fall."""
+    """Train as `train` does until the step would begin to fall, or for so many checks."""
     run = _Run(objective, options, report)
     sizes = repeat(options.learning_rate, n_checks * run.steps_per_check)
     run.descend(run.batches(generator), sizes, options.tol, run.patience)

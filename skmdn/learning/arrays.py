@@ -54,10 +54,14 @@ def waves(angle: Array) -> tuple[Array, Array]:
     return xp.cos(angle), xp.sin(angle)
 
 
-def softmax(logits: Array) -> tuple[Array, Array]:
-    """Return the softmax along axis 1, and the logarithm of the sum of exponentials there."""
+def softmax(logits: Array, least: float | None = None) -> tuple[Array, Array]:
+    """Return the softmax along axis 1, and the logarithm of the sum of exponentials there.
+
+    With ``least``, no share is below its exponential, relative to the largest.
+    """
     xp = namespace(logits)
     largest = xp.amax(logits, axis=1, keepdims=True)
-    powers = xp.exp(logits - largest)
+    below = logits - largest
+    powers = xp.exp(below if least is None else below.clip(least))
     total = powers.sum(1, keepdims=True)
     return powers / total, (largest + xp.log(total))[:, 0]

@@ -39,6 +39,9 @@ from .link import JohnsonLink
 from .noise import NoiseModel, covariance_factor, decorrelated, excess_variance, regressions
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
+#: Logarithm of the least responsibility. Below 1e-38, numbers of single precision are subnormal,
+#: and a product takes a hundred times as long: a fit took up to half as long again.
+_LEAST_LOG_SHARE = -60.0
 
 
 #: Logits, locations, raw variances and couplings, as views of raw outputs.
@@ -170,7 +173,7 @@ class MixtureLoss:
         ze = z * e
         joint = logits - 0.5 * (xp.log(variances) + ze).sum(2)
         # The softmax of the weights and that of the responsibilities in one go.
-        shares, totals = softmax(xp.concatenate([logits, joint]))
+        shares, totals = softmax(xp.concatenate([logits, joint]), _LEAST_LOG_SHARE)
         n_members = len(logits)
         p = shares[n_members:]
         xp.subtract(shares[:n_members], p, out=d_logits)

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .arrays import Array, as_array, as_tensor, namespace, waves
+from .arrays import Array, as_array, as_tensor, namespace, transposed, waves
 
 #: Batches of matrices: left, right, and where their product goes.
 Products: TypeAlias = list[tuple[Array, Array, Array]]
@@ -155,17 +155,26 @@ def raw_outputs(architecture: Architecture, p: Mapping[str, Any], x: Array) -> A
 
     This is the plain form, for prediction and for autograd; `ClosedForm` trains.
     """
-    xp = namespace(x)
-    x = xp.broadcast_to(x, (architecture.n_members, *x.shape[-2:])).swapaxes(1, 2)
-    angle = x[:, :, None] * p["frequency"]
-    embedded = p["embedding"] @ xp.concatenate(waves(angle), axis=2)
-    h = xp.concatenate([x, embedded.reshape(len(x), -1, x.shape[2])], axis=1)
+    xp, n_rows = namespace(x), x.shape[-2]
+    x = transposed(x)
+    wave = waves(x[..., None, :] * p["frequency"])
+    embedded = (p["embedding"] @ wave).reshape(architecture.n_members, -1, n_rows)
+    if x.ndim == 2:
+        x = xp.stack([x] * architecture.n_members)
+    h = xp.concatenate([x, embedded], axis=1)
     activation = ACTIVATIONS[architecture.activation].function
     *hidden, head = (p[f"layer_{i}"] for i in range(len(architecture.layer_sizes)))
     for layer in hidden:
-        h = activation(as_tensor(layer[..., :-1] @ h + layer[..., -1:]))
+        h = activation(as_tensor(affine(layer, h)))
         h = h.numpy() if xp is np else h
-    return head[..., :-1] @ h + head[..., -1:]
+    return affine(head, h)
+
+
+def affine(layer: Array, h: Array) -> Array:
+    """Return ``W h + b``, the last column of a layer being its bias."""
+    a = layer[..., :-1] @ h
+    a += layer[..., -1:]
+    return a
 
 
 class MixtureNetwork(nn.Module):

@@ -9,7 +9,8 @@ take to train.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from .loss import MixtureLoss
 from .network import Architecture
 from .objective import MixtureObjective, equal_batch_size, held_out_share
 from .threads import threads_for
-from .training import TrainingOptions, begin
+from .training import TrainingOptions, TrainingResult, begin
 
 
 class Smoothness(NamedTuple):
@@ -61,6 +62,9 @@ class _Trials(NamedTuple):
 
 #: What suits most data, and ragged functions, where rows are many enough to show one.
 USUAL, _ROUGH = Smoothness(0.02, 1.0), Smoothness(0.004, 10.0)
+#: The check at which a trial is given up that is not so far ahead of the usual one by then: slow
+#: waves that suit the data lead from the start, fast ones fall behind first.
+_EARLY, _ROUGH_LEAD, _SMOOTH_LEAD = 5, -0.1, 0.0
 #: With few rows, a fit takes not much longer than a trial, and differences may be chance. Without
 #: noise, scores rise for long, and those that rose first may be left behind.
 _OF_FEW_ROWS = _Trials(8, 4, n_errors=2.5, most_learned=0.7)
@@ -103,22 +107,82 @@ class _Scores(NamedTuple):
     def clearly_better(self, other: _Scores, how: _Trials) -> bool:
         """Tell whether it is ahead once the start is past, and by more than chance."""
         n_checks = max(len(self.mixed), len(other.mixed))
-        mixed, members = self._late(n_checks)
-        other_mixed, other_members = other._late(n_checks)
-        lead = mixed - other_mixed
+        lead = self.lead(other, n_checks)
         if how.n_errors == 0.0:
             return lead > _CLEARLY
-        error = float((members - other_members).std()) / math.sqrt(len(members))
+        members = self._late(self.members, n_checks) - other._late(other.members, n_checks)
+        error = float(members.std()) / math.sqrt(len(members))
         return lead > _CLEARLY and lead > how.n_errors * error
 
-    def _late(self, n_checks: int) -> tuple[float, Tensor]:
-        """Return the mean score, and those of the members, at the later half of so many checks.
+    def lead(self, other: _Scores, n_checks: int) -> float:
+        """Return by how much the mean score at the later half of so many checks is better."""
+        late = self._late(self.mixed, n_checks) - other._late(other.mixed, n_checks)
+        return float(late)
+
+    def _late(self, scores: Tensor, n_checks: int) -> Tensor:
+        """Return the mean of scores (c, ...) at the later half of so many checks.
 
         Training that ended before would have gone back to its best.
         """
         checks = torch.arange(n_checks // 2, n_checks, device="cpu")
         checks[checks >= len(self.mixed)] = self.mixed.argmax()
-        return float(self.mixed[checks].mean()), self.members[checks].mean(0)
+        return scores[checks].mean(0)
+
+
+@dataclass(frozen=True)
+class _Beginnings:
+    """Trainings of a few networks that end soon, all else than the smoothness being equal.
+
+    Parameters
+    ----------
+    architecture, loss, table, options, batch_size, seed
+        As `chosen_smoothness` takes them.
+    how : _Trials
+    """
+
+    architecture: Architecture
+    loss: MixtureLoss
+    table: Tensor
+    options: TrainingOptions
+    batch_size: int | None
+    seed: int
+    how: _Trials
+
+    def scores(
+        self, tried: Smoothness, hopeless: Callable[[_Scores], bool] = lambda so_far: False
+    ) -> _Scores:
+        """Train with a smoothness, until the scores so far are hopeless."""
+        generator = torch.Generator().manual_seed(self.seed)
+        options = replace(self.options, weight_decay=tried.weight_decay)
+        members: list[Tensor] = []
+
+        def so_far(result: TrainingResult) -> _Scores:
+            """Return scores in nats a target."""
+            mixed = torch.tensor(result.scores, dtype=torch.float64, device="cpu")
+            return _Scores(mixed / self.loss.n_targets, torch.stack(members) / self.loss.n_targets)
+
+        objective = self._objective(tried.frequency_factor, generator)
+        with threads_for(objective.architecture.n_parameters * objective.batch_size):
+            result = begin(
+                objective,
+                options,
+                generator,
+                self.how.n_checks,
+                report=lambda result: members.append(objective.member_scores),
+                hopeless=lambda result: hopeless(so_far(result)),
+            )
+        return so_far(result)
+
+    def _objective(self, frequency_factor: float, generator: torch.Generator) -> MixtureObjective:
+        n_members, loss, table = self.architecture.n_members, self.loss, self.table
+        few = replace(self.architecture, n_members=min(self.how.n_members, n_members))
+        n_held_out = int(held_out_share(few.n_members) * len(table))
+        size = equal_batch_size(len(table) - n_held_out, self.batch_size)
+        flat = starting_point(few, loss, table.cpu(), generator, frequency_factor)
+        with threads_for(few.n_parameters * size):
+            return MixtureObjective(
+                few, loss, flat.to(table.device), table, n_held_out, size, n_members
+            )
 
 
 def chosen_smoothness(
@@ -154,34 +218,23 @@ def chosen_smoothness(
         return _OF_WIDE_DATA
     if how.n_errors and architecture.n_members < _FEWEST_MEMBERS:
         return USUAL
-    few = replace(architecture, n_members=min(how.n_members, architecture.n_members))
     table = table[:_MOST_ROWS]
-    n_held_out = int(held_out_share(few.n_members) * len(table))
-    size = equal_batch_size(len(table) - n_held_out, batch_size)
-
-    def trial(tried: Smoothness) -> _Scores:
-        """Train the few for a while, all else being equal."""
-        generator = torch.Generator().manual_seed(seed)
-        flat = starting_point(few, loss, table.cpu(), generator, tried.frequency_factor)
-        members: list[Tensor] = []
-        with threads_for(few.n_parameters * size):
-            objective = MixtureObjective(
-                few, loss, flat.to(table.device), table, n_held_out, size, architecture.n_members
-            )
-            result = begin(
-                objective,
-                replace(options, weight_decay=tried.weight_decay),
-                generator,
-                how.n_checks,
-                report=lambda result: members.append(objective.member_scores),
-            )
-        scores = torch.tensor(result.scores, dtype=torch.float64, device="cpu")
-        return _Scores(scores / loss.n_targets, torch.stack(members) / loss.n_targets)
-
-    usual = trial(USUAL)
+    trials = _Beginnings(architecture, loss, table, options, batch_size, seed, how)
+    usual = trials.scores(USUAL)
     learned = float(usual.mixed.max() - usual.mixed[0])
     if not _LEARNED <= learned <= how.most_learned:
         return USUAL
+
+    def is_better(tried: Smoothness, early_lead: float) -> bool:
+        """Try it, but give it up without so much of a lead early on."""
+
+        def hopeless(so_far: _Scores) -> bool:
+            return len(so_far.mixed) == _EARLY and so_far.lead(usual, _EARLY) < early_lead
+
+        found = trials.scores(tried, hopeless)
+        return not hopeless(found) and found.clearly_better(usual, how)
+
     # They lie on either side of the usual: where one is better, the other hardly is.
-    others = (smooth(n_rows),) if how is _OF_FEW_ROWS else (_ROUGH, smooth(n_rows))
-    return next((t for t in others if trial(t).clearly_better(usual, how)), USUAL)
+    if how is _OF_MANY_ROWS and is_better(_ROUGH, _ROUGH_LEAD):
+        return _ROUGH
+    return smooth(n_rows) if is_better(smooth(n_rows), _SMOOTH_LEAD) else USUAL

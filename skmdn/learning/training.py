@@ -231,11 +231,20 @@ def begin(
     generator: torch.Generator,
     n_checks: int,
     report: Callable[[TrainingResult], None],
+    hopeless: Callable[[TrainingResult], bool] = lambda result: False,
 ) -> TrainingResult:
-    """Train as `train` does until the step would begin to fall, or for so many checks."""
+    """Train as `train` does until the step would begin to fall, for so many checks at most.
+
+    It ends as well where the result after a check is ``hopeless``.
+    """
     run = _Run(objective, options, report)
     sizes = repeat(options.learning_rate, n_checks * run.steps_per_check)
-    run.descend(run.batches(generator), sizes, options.tol, run.patience)
+
+    def patience() -> float:
+        """Wait no longer for what is hopeless."""
+        return 0.0 if hopeless(run.result) else run.patience()
+
+    run.descend(run.batches(generator), sizes, options.tol, patience)
     return run.result
 
 
@@ -292,8 +301,8 @@ class _Run:
                 score, losses, stale = self.check(losses), [], stale + 1
                 if score > mark + tol:
                     stale, mark = 0, score
-            if stale >= patience():
-                break
+                if stale >= patience():
+                    break
         if losses:
             self.check(losses)
         return batch is not None

@@ -33,6 +33,7 @@ def trials(monkeypatch):
         def __init__(self):
             super().__init__()
             self.asked, self.chance = [], 0.0
+            self.early, self.given_up = {}, []
 
         def start(self, architecture, loss, table, generator, factor):
             self.n_members, self.factor = architecture.n_members, factor
@@ -42,20 +43,27 @@ def trials(monkeypatch):
         def objective(self, few, loss, flat, table, n_held_out, batch_size, n_mixed):
             self.rows = len(table), n_held_out, batch_size
             self.n_mixed = n_mixed
-            return SimpleNamespace()
+            return SimpleNamespace(architecture=few, batch_size=batch_size)
 
-        def begin(self, objective, options, generator, n_checks, report):
+        def begin(self, objective, options, generator, n_checks, report, hopeless):
             tried = options.weight_decay, self.factor
             self.asked.append((tried, self.n_members, self.n_mixed, self.rows, self.seed))
             self.n_checks = n_checks
             late = 0.1 if tried == USUAL else 0.05
             scores = [-0.3, -0.4, self[tried] - late, self[tried] + late]
+            if self.early:
+                scores = [-0.3, -0.4, *[self.early[tried]] * 3, *[self[tried]] * 10]
             members = torch.arange(self.n_members)
             chance = self.chance * (-1) ** len(self.asked) * (members % 2)
+            result = SimpleNamespace(scores=[])
             for score in scores:
+                result.scores.append(score)
                 objective.member_scores = score + 0.1 * members + chance
-                report(None)
-            return SimpleNamespace(scores=scores)
+                report(result)
+                if hopeless(result):
+                    self.given_up.append((tried, len(result.scores)))
+                    break
+            return result
 
     trials = Trials()
     monkeypatch.setattr(module, "starting_point", trials.start)
@@ -115,6 +123,21 @@ def test_too_few_rows_or_members_are_not_asked(trials):
     assert chosen(59) == (0.1, 0.25)  # three features
     assert chosen(60, Architecture(4, 3, 5, (4,), "silu")) == USUAL
     assert trials.asked == []
+
+
+@pytest.mark.parametrize(
+    ("rough", "calm", "given_up", "expected"),
+    [
+        (-0.09, 0.01, [], ROUGH),  # fast waves may catch up
+        (-0.11, 0.01, [ROUGH], smooth(5000)),
+        (-0.11, -0.01, [ROUGH, smooth(5000)], USUAL),  # slow ones do not
+    ],
+)
+def test_what_is_behind_early_on_is_given_up(trials, rough, calm, given_up, expected):
+    trials.update({USUAL: 0.5, ROUGH: 0.6, smooth(5000): 0.6})
+    trials.early = {USUAL: 0.0, ROUGH: rough, smooth(5000): calm}
+    assert chosen(5000) == expected
+    assert trials.given_up == [(tried, 5) for tried in given_up]
 
 
 @pytest.mark.parametrize("n_rows", [60, 5000])

@@ -171,6 +171,14 @@ def test_what_has_begun_ends_where_the_step_would_fall():
     assert len(begun.scores) == 4
 
 
+def test_what_is_hopeless_ends_at_that_check():
+    rows = randn(40, 2) + 3.0
+    given = Bowl(rows, rows.mean(0)), options(), generator(), 5, lambda result: None
+    begun = begin(*given, hopeless=lambda result: len(result.scores) == 2)
+    assert len(begun.scores) == 2
+    assert begun.n_steps == 2 * STEPS_PER_CHECK
+
+
 def test_without_held_out_rows_the_training_loss_decides():
     rows = randn(40, 2) + 3.0
     result = train(Bowl(rows), options(), generator())

@@ -77,7 +77,7 @@ def no_curve(y, weights):
     return None
 
 
-_ARCHITECTURE = "skmdn._regressor.Architecture"
+_ARCHITECTURE = "skmdn._fitting.Architecture"
 _TRAINING = "skmdn.learning.training"
 # Each ingredient off, or its strength halved and doubled, one at a time.
 ABLATIONS = {
@@ -112,7 +112,7 @@ ABLATIONS = {
         }
     ),
     "no tails": Variant(patches={"skmdn.learning.calibration._TAIL_STEPS": (0,)}),
-    "no curve of targets": Variant(patches={"skmdn._regressor.JohnsonLink.fit": no_curve}),
+    "no curve of targets": Variant(patches={"skmdn._fitting.JohnsonLink.fit": no_curve}),
     "frequencies near 0": Variant(
         patches={_ARCHITECTURE: partial(Architecture, frequency_scale=0.01)}
     ),

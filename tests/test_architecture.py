@@ -26,7 +26,7 @@ SMOOTHNESS = r"skmdn\.learning\.smoothness"
 
 # Which modules of the package a module may import, wherever in the file: (who, whom), as patterns.
 # Every module matches one line; a new part needs one of its own.
-# The wings, distribution and learning, know nothing of each other; only _regressor knows both.
+# The wings, distribution and learning, know nothing of each other; only _networks knows both.
 ARROWS = [
     (r"skmdn", r"skmdn\..+"),
     (r"skmdn\.distribution", DISTRIBUTION),
@@ -44,7 +44,8 @@ ARROWS = [
     (r"skmdn\._conformal", rf"skmdn\._prediction|{DISTRIBUTION}"),
     (r"skmdn\._scaling", r"nothing"),
     (r"skmdn\._networks", rf"skmdn\._(prediction|conformal)|{DISTRIBUTION}|{LEARNING}"),
-    (r"skmdn\._regressor", rf"skmdn\._(prediction|networks|scaling)|{LEARNING}"),
+    (r"skmdn\._fitting", rf"skmdn\._(networks|scaling)|{LEARNING}"),
+    (r"skmdn\._regressor", rf"skmdn\._(prediction|fitting)|{LEARNING}"),
     (r"skmdn\._autoregressive", rf"skmdn\._(prediction|regressor)|{DISTRIBUTION}"),
 ]
 
@@ -56,7 +57,7 @@ LIBRARIES = [
     (LEARNING, NUMERIC | {"torch"}, set()),
     (r"skmdn\.(_prediction|_conformal|_scaling|metrics)", NUMERIC, set()),
     (r"skmdn\.display", NUMERIC, {"matplotlib"}),
-    (r"skmdn\._(regressor|networks|autoregressive)", NUMERIC | {"joblib", "torch"}, set()),
+    (r"skmdn\._(regressor|fitting|networks|autoregressive)", NUMERIC | {"joblib", "torch"}, set()),
 ]
 
 

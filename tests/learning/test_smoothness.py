@@ -251,7 +251,7 @@ def test_ragged_functions_want_less():
 def test_trials_leave_no_trace(monkeypatch):
     """A model is the one that what was chosen makes, however it was."""
     found = MDNRegressor(n_estimators=2, max_iter=60, random_state=1).fit(X, y)
-    monkeypatch.setattr("skmdn._regressor.chosen_smoothness", lambda *args: smooth(len(X)))
+    monkeypatch.setattr("skmdn._fitting.chosen_smoothness", lambda *args: smooth(len(X)))
     told = MDNRegressor(n_estimators=2, max_iter=60, random_state=1).fit(X, y)
     assert_array_equal(found.predict(X[:5]), told.predict(X[:5]))
 

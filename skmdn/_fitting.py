@@ -1,0 +1,238 @@
+"""From rows to fitted networks: what `MDNRegressor` does with its parameters."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from skmdn._networks import NetworkMixtures, own_random_state, torch_device
+from skmdn._scaling import fixed_variance, target_scaling
+from skmdn.learning.calibration import calibrate
+from skmdn.learning.features import NormalScores
+from skmdn.learning.initialization import starting_point
+from skmdn.learning.link import JohnsonLink
+from skmdn.learning.loss import MixtureLoss
+from skmdn.learning.network import Architecture, MixtureNetwork
+from skmdn.learning.noise import NOISE_MODELS
+from skmdn.learning.objective import MixtureObjective, equal_batch_size, held_out_share
+from skmdn.learning.rows import canonical_rows, dense
+from skmdn.learning.smoothness import USUAL, chosen_smoothness
+from skmdn.learning.threads import threads_for
+from skmdn.learning.training import AveragedAdamW, TrainingOptions, one_pass, train, usual_patience
+
+#: Steps of `partial_fit` at the full size.
+_STEADY_STEPS = 100
+_OF_FIT = (
+    *("validation_scores_", "best_validation_score_", "oof_score_", "_held_out"),
+    *("best_iter_", "stop_reason_"),
+)
+
+
+def _told(parameter, usual):
+    """Return what a parameter is, or what is usual."""
+    return usual if isinstance(parameter, str) else parameter
+
+
+class NetworkFitting(NetworkMixtures):
+    """Networks trained as the parameters of `MDNRegressor` say, and kept as its attributes."""
+
+    n_components: int
+    noise_type: str
+    fixed_noise_level: float
+    hidden_layer_sizes: ArrayLike
+    activation: str
+    n_estimators: int
+    max_iter: int
+    batch_size: int | str
+    learning_rate_init: float
+    alpha: float | str
+    early_stopping: bool
+    validation_fraction: float | str
+    n_iter_no_change: int | str
+    tol: float
+    reg_covar: float
+    random_state: Any
+    verbose: bool
+    n_features_in_: int
+    _validate_params: Callable[[], None]
+    _optimizer: AveragedAdamW
+
+    def _fit(self, X, y, sample_weight, continued):
+        X, y, weights = self._check_training(X, y, sample_weight, reset=not continued)
+        rows = canonical_rows(X, y, weights)
+        self._go_on() if continued else self._start(X, y, rows)
+        for name in ("_optimizer", *_OF_FIT):
+            self.__dict__.pop(name, None)
+        table, generator = self._table(X, y, rows), self._generator()
+        n_held_out = self._n_held_out(len(table))
+        self.alpha_, factor = self._smoothness(table, generator.initial_seed(), continued)
+        flat = self._starting_flat(table, generator, factor)
+        size = equal_batch_size(len(table) - n_held_out, _told(self.batch_size, None))
+        with threads_for(self._architecture().n_parameters * size):
+            objective = self._objective(table, flat, n_held_out, size)
+            result = train(objective, self._options(len(table)), generator, self._report)
+            found = calibrate(objective, result.flat)
+        self._keep(result.flat, found.member_factor, found.pooled_factors)
+        self.n_iter_, self.best_iter_ = result.n_iter, result.best_iter
+        self._n_steps, self.stop_reason_ = result.n_steps, result.stop_reason
+        self.loss_curve_ = [self._log_unit + loss for loss in result.loss_curve]
+        self.validation_scores_ = []
+        if found.score is not None:
+            self.validation_scores_ = [s - self._log_unit for s in result.scores]
+            self.best_validation_score_ = result.best_score - self._log_unit
+            self.oof_score_ = found.score - self._log_unit
+        self._held_out = rows.positions, len(rows.first), n_held_out
+
+    def _partial_fit(self, X, y, sample_weight):
+        first = not hasattr(self, "network_")
+        X, y, weights = self._check_training(X, y, sample_weight, reset=first)
+        rows = canonical_rows(X, y, weights)
+        if first:
+            self._start(X, y, rows)
+            self._n_steps, self.n_iter_, self.loss_curve_ = 0, 0, []
+        else:
+            self._go_on()
+        for name in _OF_FIT:  # all networks see these rows
+            self.__dict__.pop(name, None)
+        self.alpha_ = self._alpha()
+        table, generator = self._table(X, y, rows), self._generator()
+        optimizer = (
+            self._optimizer.on(torch_device(self.device))
+            if hasattr(self, "_optimizer")
+            else AveragedAdamW(self._starting_flat(table, generator), self.alpha_)
+        )
+        optimizer.weight_decay = self.alpha_  # which may have been told anew
+        # As 1 / sqrt(t), with averaging: good wherever the blocks end (Moulines & Bach 2011).
+        learning_rate = self.learning_rate_init / np.sqrt(1.0 + self._n_steps / _STEADY_STEPS)
+        size = equal_batch_size(len(table), _told(self.batch_size, None))
+        with threads_for(self._architecture().n_parameters * size):
+            objective = self._objective(table, optimizer.flat, 0, size)
+            loss, n_steps = one_pass(objective, optimizer, learning_rate, generator)
+        # What held-out rows told `fit` about the variances still holds.
+        factors = (getattr(self, name, 1.0) for name in ("_member_factor", "_pooled_factors"))
+        self._keep(optimizer.average, *factors)
+        self._optimizer = optimizer.on("cpu")  # where a pickle can be loaded on any machine
+        self._n_steps += n_steps
+        self.n_iter_ += 1
+        self.loss_curve_ = [*self.loss_curve_, self._log_unit + loss]
+
+    def _start(self, X, y, rows):
+        """Decide what a new model does not learn by gradients: scales, bounds and chance."""
+        self._random_state = own_random_state(self.random_state)
+        for name in ("network_", "alpha_"):
+            self.__dict__.pop(name, None)
+        # Rows are in an order that is none: the first are a sample of all.
+        sample = slice(NormalScores.max_rows)
+        self._features = NormalScores(dense(X[rows.first[sample]]), rows.weights[sample])
+        self._y_mean, self._y_scale = target_scaling(
+            y[rows.first], rows.weights, NOISE_MODELS[self.noise_type].one_unit
+        )
+        self._link = None
+        if NOISE_MODELS[self.noise_type].all_free(self.n_components, self.n_outputs_):
+            standardised = (y[rows.first] - self._y_mean) / self._y_scale
+            self._link = JohnsonLink.fit(standardised, rows.weights)
+        # Log-densities of standardised targets are larger by the log of the unit's volume.
+        self._log_unit = float(np.log(self._y_scale).sum())
+        self._loss = self._mixture_loss()
+
+    def _go_on(self):
+        """Take up parameters changed since the last call; those that decide sizes may not be."""
+        self._validate_params()  # scikit-learn does so before the first partial_fit alone
+        sizes, self._loss = self._loss.sizes, self._mixture_loss()
+        if (sizes, self.network_.architecture) != (self._loss.sizes, self._architecture()):
+            raise ValueError(
+                "warm_start and partial_fit go on with the networks there are, so n_components, "
+                "noise_type, n_estimators, hidden_layer_sizes and activation must stay the same"
+            )
+
+    def _mixture_loss(self):
+        noise = NOISE_MODELS[self.noise_type]
+        return MixtureLoss(
+            n_components=self.n_components,
+            n_targets=self.n_outputs_,
+            noise=noise,
+            reg_covar=float(self.reg_covar),  # a NumPy scalar is double precision
+            link=self._link,
+            fixed_variance=1.0
+            if noise.learned
+            else fixed_variance(self.fixed_noise_level, self._y_scale[0]),
+        )
+
+    def _n_held_out(self, n_rows):
+        if not self.early_stopping:
+            return 0
+        share = _told(self.validation_fraction, held_out_share(self.n_estimators))
+        return min(max(1, int(np.ceil(share * n_rows))), n_rows - 1)
+
+    def _alpha(self):
+        """Return the weight decay told, or else that of the networks there are."""
+        return float(_told(self.alpha, getattr(self, "alpha_", USUAL.weight_decay)))
+
+    def _options(self, n_rows):
+        return TrainingOptions(
+            max_iter=self.max_iter,
+            learning_rate=self.learning_rate_init,
+            weight_decay=self._alpha(),
+            n_iter_no_change=_told(self.n_iter_no_change, usual_patience(n_rows)),
+            tol=self.tol,
+        )
+
+    def _smoothness(self, table, seed, continued):
+        """Return the weight decay to train with, and the factor of the starting frequencies."""
+        if self.alpha != "auto" or continued or not self.early_stopping:
+            return USUAL._replace(weight_decay=self._alpha())
+        given = self._architecture(), self._loss, table, self._options(len(table))
+        return chosen_smoothness(*given, _told(self.batch_size, None), seed)
+
+    def _generator(self):
+        # A copy is moved on: after an error the old model's chance is as it was.
+        self._random_state = copy.deepcopy(self._random_state)
+        return torch.Generator().manual_seed(self._random_state.randint(2**31))
+
+    def _starting_flat(self, table, generator, frequency_factor=1.0):
+        """Return the parameters to start from, on the device: new ones, or those there are."""
+        architecture = self._architecture()
+        if hasattr(self, "network_"):
+            flat = self.network_.flat().float()
+        else:
+            sample = table[: NormalScores.max_rows].cpu()
+            flat = starting_point(architecture, self._loss, sample, generator, frequency_factor)
+        return flat.to(torch_device(self.device))
+
+    def _objective(self, table, flat, n_held_out, size):
+        return MixtureObjective(self._architecture(), self._loss, flat, table, n_held_out, size)
+
+    def _architecture(self):
+        sizes = np.atleast_1d(self.hidden_layer_sizes)
+        if sizes.ndim != 1 or sizes.size == 0 or sizes.dtype.kind not in "iu" or (sizes < 1).any():
+            raise ValueError(
+                "hidden_layer_sizes must be positive integers, at least one; "
+                f"got {self.hidden_layer_sizes!r}"
+            )
+        return Architecture(
+            n_members=self.n_estimators,
+            n_features=self.n_features_in_,
+            n_outputs=self._loss.n_outputs,
+            hidden_layer_sizes=tuple(sizes.tolist()),
+            activation=self.activation,
+        )
+
+    def _keep(self, flat, variance_factor, pooled):
+        self.__dict__.pop("conformity_scores_", None)  # of the networks there were
+        # In float64, so that a row's answer does not depend on the rows beside it.
+        self.network_ = MixtureNetwork(self._architecture(), flat.double().cpu())
+        self._member_factor, self._pooled_factors = variance_factor, pooled
+
+    def _report(self, result):
+        if self.verbose:
+            score, best = (s - self._log_unit for s in (result.scores[-1], result.best_score))
+            rows = "held-out" if self.early_stopping else "training"
+            print(
+                f"[MDNRegressor] iteration {result.n_iter}: {rows} log-likelihood "
+                f"{score:.4f} (best {best:.4f})"
+            )

@@ -187,7 +187,10 @@ class NetworkFitting(NetworkMixtures):
         if self.alpha != "auto" or continued or not self.early_stopping:
             return USUAL._replace(weight_decay=self._alpha())
         given = self._architecture(), self._loss, table, self._options(len(table))
-        return chosen_smoothness(*given, _told(self.batch_size, None), seed)
+        chosen = chosen_smoothness(*given, _told(self.batch_size, None), seed)
+        if self.verbose:
+            print(f"[MDNRegressor] weight decay {chosen.weight_decay:.3g}")
+        return chosen
 
     def _generator(self):
         # A copy is moved on: after an error the old model's chance is as it was.

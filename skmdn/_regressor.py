@@ -72,7 +72,8 @@ default="diagonal"
     random_state : int, RandomState instance or None, default=None
         Starts of the networks and order of the rows.
     verbose : bool, default=False
-        Whether to print the log-likelihood of held-out rows during training.
+        Whether to print the weight decay chosen, and the log-likelihood of held-out rows during
+        training.
     device : str, default="cpu"
         Where to train and predict: "cpu", "cuda", ... or "auto".
 

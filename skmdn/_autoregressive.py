@@ -64,6 +64,9 @@ class AutoregressiveMDNRegressor(
 
     Notes
     -----
+    The joint density is no Gaussian mixture, so there is no `predict_mixture`, nor what rests on
+    one: scorers and displays of mixtures, covariances, regions and conformal sets.
+
     What is asked of a single target that others come before, its mean or a quantile, is averaged
     over these. That has no closed form: its distribution is taken to be the mixture of
     p(y_d | y_<d, x) at 128 draws of y_<d, from the same quasi-random numbers (Sobol' points, no

@@ -49,7 +49,7 @@ class PredictionSets(MixturePredictions):
     """Intervals and regions of an estimator's mixtures, and what calibrates them.
 
     The estimator gives, besides what `MixturePredictions` takes, ``_network_mixtures(X)``: each
-    network's own; and ``_holders(n)``: which of them held out each of n training rows, (n, E).
+    network's own; and ``_holders(X)``: which of them held out each of the training rows, (n, E).
     """
 
     conformity_scores_: ConformityScores
@@ -72,13 +72,13 @@ class PredictionSets(MixturePredictions):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         out_of_fold : bool, default=False
-            Whether these are the very rows `fit` was given, which spares a second data set: each
-            is then judged by the network that held it out, and sets are what more than half of
-            the networks' own sets hold. If these hold a new y with the probability asked for, the
-            majority's do with at least 2 * coverage - 1 (Gasparin & Ramdas 2024, "Merging
-            uncertainty sets via majority vote"), though training was stopped by the same rows.
-            In simulations, sets for 0.9 held 0.89 to 0.95; they are wider than calibrated ones of
-            all networks together.
+            Whether these are the very rows `fit` was given, in the same order, which spares a
+            second data set: each is then judged by the network that held it out, and sets are what
+            more than half of the networks' own sets hold. If these hold a new y with the
+            probability asked for, the majority's do with at least 2 * coverage - 1 (Gasparin &
+            Ramdas 2024, "Merging uncertainty sets via majority vote"), though training was stopped
+            by the same rows. In simulations, sets for 0.9 held 0.89 to 0.95; they are wider than
+            calibrated ones of all networks together.
 
         Returns
         -------
@@ -106,7 +106,7 @@ class PredictionSets(MixturePredictions):
         """
         X = self._check_rows(X)
         y = self._check_targets(X, y)
-        judged = self._holders(len(y)) if out_of_fold else np.ones((len(y), 1), dtype=bool)
+        judged = self._holders(X) if out_of_fold else np.ones((len(y), 1), dtype=bool)
         scores = [
             (
                 interval_scores(mixture[mine], y[rows][mine]),

@@ -86,7 +86,7 @@ class NetworkFitting(NetworkMixtures):
             self.validation_scores_ = [s - self._log_unit for s in result.scores]
             self.best_validation_score_ = result.best_score - self._log_unit
             self.oof_score_ = found.score - self._log_unit
-        self._held_out = rows.positions, len(rows.first), n_held_out
+        self._held_out = rows.positions, self._marks(table[:, : X.shape[1]].cpu()), n_held_out
 
     def _partial_fit(self, X, y, sample_weight):
         first = not hasattr(self, "network_")

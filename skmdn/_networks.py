@@ -93,11 +93,12 @@ class NetworkMixtures(PredictionSets):
         Raises
         ------
         ValueError
-            If X has another number of rows, or some row was held out by no network: that takes
-            ``early_stopping`` and ``n_estimators * validation_fraction`` of at least 1.
+            If these are not the rows `fit` was given, in the same order, or some row was held out
+            by no network: that takes ``early_stopping`` and ``n_estimators * validation_fraction``
+            of at least 1.
         """
         X = self._check_rows(X)
-        holders = self._holders(X.shape[0])
+        holders = self._holders(X)
         raw = self._raw(X)
         return self._mixtures_from(raw, self._member_factor, holders)
 
@@ -106,15 +107,24 @@ class NetworkMixtures(PredictionSets):
         raw = self._raw(X)
         return [self._mixtures_from(raw[[e]], self._member_factor) for e in range(len(raw))]
 
-    def _holders(self, n_rows):
+    def _holders(self, X):
         """Return which networks never saw each training row, (n, E)."""
-        positions, n_distinct, n_held_out = getattr(self, "_held_out", (None, 1, 0))
+        positions, marks, n_held_out = getattr(self, "_held_out", (None, np.empty(0), 0))
         if positions is None:
             raise ValueError("partial_fit holds no rows out; oof_mixture takes fit")
-        if n_rows != len(positions):
-            raise ValueError(f"X has {n_rows} rows, but fit was given {len(positions)}")
-        offsets = held_out_starts(n_distinct, self.network_.architecture.n_members)
-        distance = (positions[:, None] - offsets) % n_distinct
+        if X.shape[0] != len(positions):
+            raise ValueError(f"X has {X.shape[0]} rows, but fit was given {len(positions)}")
+        scores = (self._inputs(X[rows]) for rows in blocks(*X.shape))
+        found = np.concatenate([self._marks(part) for part in scores])
+        # Weights of zero leave no mark; in single precision, X is rounded.
+        others = (positions >= 0) & ~np.isclose(found, marks[positions], atol=1e-3)
+        if others.any():
+            raise ValueError(
+                "X must be the rows that fit was given, in the same order; row "
+                f"{np.flatnonzero(others)[0]} is another"
+            )
+        offsets = held_out_starts(len(marks), self.network_.architecture.n_members)
+        distance = (positions[:, None] - offsets) % len(marks)
         holders = (distance < n_held_out) | (positions < 0)[:, None]
         if not holders.any(axis=1).all():
             raise ValueError(
@@ -122,6 +132,11 @@ class NetworkMixtures(PredictionSets):
                 "n_estimators * validation_fraction of at least 1"
             )
         return holders
+
+    @staticmethod
+    def _marks(scores):
+        """Return a number for each row of scored features, by which to know it again."""
+        return scores.numpy() @ np.sin(1.0 + np.arange(scores.shape[1]))
 
     def _row_numbers(self):
         n_members = self.network_.architecture.n_members

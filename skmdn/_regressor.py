@@ -22,7 +22,8 @@ class MDNRegressor(NetworkFitting, RegressorMixin, BaseEstimator):
     A network's outputs are the weights, means and covariances of a Gaussian mixture (Bishop 1994).
     Several networks are trained side by side from different starts, each held out on its own part
     of the rows, and their densities averaged. Means are learned along a curve on which the targets
-    are about normal (Johnson 1949), which helps with skewed and heavy-tailed ones.
+    are about normal (Johnson 1949), which helps with skewed and heavy-tailed ones. Beyond the
+    values that a feature had in training, nothing changes: neither the means nor the widths.
 
     Parameters
     ----------
@@ -68,7 +69,8 @@ default="diagonal"
     reg_covar : float, default=1e-6
         Floor on the variances, in squared standard deviations of y.
     warm_start : bool, default=False
-        Whether `fit` goes on from the networks of the last call.
+        Whether `fit` goes on from the networks of the last call, and keeps them as they were
+        (``best_iter_`` is 0) where that makes no held-out rows likelier.
     random_state : int, RandomState instance or None, default=None
         Starts of the networks and order of the rows.
     verbose : bool, default=False
@@ -233,7 +235,8 @@ default="diagonal"
 
         The first call decides how X and y are scaled: its rows must be a sample of all, and the
         more they are, the better. So must every block, as networks forget what they no longer
-        see. The step size falls with the number of steps taken. No rows are held out.
+        see. The step size falls with the number of steps taken. No rows are held out. A block has
+        two rows at least.
 
         Parameters
         ----------

@@ -19,7 +19,8 @@ from sklearn.utils import _safe_indexing
 from skmdn.distribution.batch import broadcast, check_count, check_coverage
 from skmdn.distribution.mixture import NormalMixture
 from skmdn.distribution.scale import Array
-from skmdn.metrics import _check_target, _predict_mixture, interval_coverage, pit_values
+from skmdn.metrics.scorers import predict_mixture
+from skmdn.metrics.scores import check_target, interval_coverage, pit_values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +43,7 @@ class _Display:
     def __init__(
         self, *, y_true: ArrayLike, mixture: NormalMixture, target: int | None = None
     ) -> None:
-        self.y_true, self.mixture = _check_target(y_true, mixture), mixture
+        self.y_true, self.mixture = check_target(y_true, mixture), mixture
         n_targets = mixture.n_targets
         chosen = 0 if target is None and n_targets == 1 else target
         if chosen is None or chosen not in range(n_targets):
@@ -54,7 +55,7 @@ class _Display:
     def from_estimator(cls, estimator: Any, X: Any, y: ArrayLike, **kwargs: Any) -> Self:
         """Predict the rows of X, and go on as in `from_predictions`."""
         _pyplot(cls)
-        return cls.from_predictions(y, _predict_mixture(estimator, X), **kwargs)
+        return cls.from_predictions(y, predict_mixture(estimator, X), **kwargs)
 
     @classmethod
     def from_predictions(
@@ -142,10 +143,13 @@ class ConditionalDensityDisplay(_Display):
         """
         _pyplot(cls)
         X = X if hasattr(X, "shape") else np.asarray(X)
-        x = _safe_indexing(X, feature, axis=1)
+        try:
+            x = _safe_indexing(X, feature, axis=1)
+        except (IndexError, KeyError, ValueError):
+            raise ValueError(f"feature must be a column of X; got {feature!r}") from None
         kwargs.setdefault("n_neighbors", 1 if X.shape[1] == 1 else 20)
         kwargs.setdefault("x_name", feature if isinstance(feature, str) else f"feature {feature}")
-        return cls.from_predictions(y, _predict_mixture(estimator, X), x=x, **kwargs)
+        return cls.from_predictions(y, predict_mixture(estimator, X), x=x, **kwargs)
 
     @classmethod
     def from_predictions(

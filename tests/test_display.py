@@ -194,6 +194,13 @@ def test_a_feature_is_chosen_by_position_from_whatever_holds_it(make, rng):
     assert display.ax_.get_xlabel() == "feature 1"
 
 
+@pytest.mark.parametrize("feature", [2, "dose", 0.5])
+def test_a_feature_must_be_there(feature, rng):
+    X, y = rng.uniform(size=(40, 2)), rng.uniform(size=40)
+    with pytest.raises(ValueError, match=f"^feature must be a column of X; got {feature!r}$"):
+        ConditionalDensityDisplay.from_estimator(Lookup(), X, y, feature=feature)
+
+
 def test_a_feature_is_chosen_by_name_and_kept_when_drawn_again(rng):
     frame = pd.DataFrame(rng.uniform(size=(40, 1)), columns=["dose"])
     y = two_arms(frame["dose"].to_numpy()).sample(random_state=0)

@@ -265,6 +265,21 @@ def test_a_failed_first_fit_leaves_nothing():
     assert vars(model).keys() == model.get_params().keys()
 
 
+@pytest.mark.parametrize("n_features", [1, 3])
+def test_out_of_fold_are_only_the_rows_that_fit_was_given_in_their_order(n_features):
+    """Those of any other rows would be none, and prediction sets made of them hold too little."""
+    X = np.random.default_rng(0).normal(size=(30, n_features))
+    weights = np.where(np.arange(30) == 4, 0.0, 1.0)
+    model = small(validation_fraction=0.5).fit(X, y, sample_weight=weights)
+    assert len(model.oof_mixture(X.astype(np.float32))) == 30
+    swapped = X.copy()
+    swapped[[7, 9]] = X[[9, 7]]
+    with pytest.raises(ValueError, match="in the same order; row 7 is another$"):
+        model.oof_mixture(swapped)
+    with pytest.raises(ValueError, match="in the same order; row 0 is another$"):
+        model.calibrate(X[::-1], y[::-1], out_of_fold=True)
+
+
 def test_out_of_fold_densities_that_there_are_not():
     with pytest.raises(ValueError, match="X has 7 rows, but fit was given 30"):
         small(validation_fraction=0.5).fit(X, y).oof_mixture(X[:7])

@@ -1,24 +1,12 @@
-"""Scores of predicted mixtures, in the manner of `sklearn.metrics`.
-
-Each score is a function ``(y_true, mixture, *, sample_weight=None, aggregate=True)`` that returns
-the weighted mean over rows, a float; ``aggregate=False`` returns the rows' own values (n,). Scores
-of one target are taken on each target's marginal where there are several: their rows' values are
-(n, D), and the mean runs over targets too. Losses are smaller where the prediction is better.
-
-What does not fit the mixture raises a `ValueError` that names the argument.
-``SCORERS`` holds the same scores, larger is better, for ``GridSearchCV(scoring=...)``.
-"""
+"""Scores of predicted mixtures: what a row is worth, and its weighted mean over rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics._scorer import _BaseScorer
-from sklearn.model_selection._search import BaseSearchCV
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import assert_all_finite
 
 from skmdn.distribution.batch import as_floats, broadcast, check_coverage, check_probability
@@ -59,7 +47,7 @@ def negative_log_likelihood(
     >>> metrics.negative_log_likelihood([0.0, 1.0], mixture, aggregate=False)
     array([0.91893853, 1.41893853])
     """
-    y = _check_target(y_true, mixture)
+    y = check_target(y_true, mixture)
     return _average(-mixture.logpdf(y), sample_weight, aggregate)
 
 
@@ -105,7 +93,7 @@ def energy_score(
     >>> metrics.energy_score([[3.0, 4.0]], mixture)
     4.21484271...
     """
-    y = _check_target(y_true, mixture)
+    y = check_target(y_true, mixture)
     scores = mixture.energy_score(y, n_samples=n_samples, random_state=random_state)
     return _average(np.asarray(scores), sample_weight, aggregate)
 
@@ -232,7 +220,7 @@ def region_coverage(
     >>> metrics.region_coverage([0.0, 5.0], mixture)  # 0 lies between the two intervals
     0.5
     """
-    y = _check_target(y_true, mixture)
+    y = check_target(y_true, mixture)
     inside = mixture.in_region(y, coverage, n_samples=n_samples, random_state=random_state)
     return _average(inside.astype(np.float64), sample_weight, aggregate)
 
@@ -350,70 +338,11 @@ def variance_decomposition(mixture: NormalMixture, n_members: int = 1) -> Varian
     return VarianceDecomposition(*totals)
 
 
-class MixtureScorer(_BaseScorer):
-    """A scorer ``(estimator, X, y, sample_weight=None)`` that asks for `predict_mixture`.
-
-    A search or a pipeline that ends in such an estimator will do; scikit-learn's own scorers know
-    of `predict` and `predict_proba` only. Built by `make_mixture_scorer`.
-    """
-
-    def _score(
-        self, method_caller: Any, estimator: Any, X: Any, y_true: Any, **kwargs: Any
-    ) -> float:
-        mixture = _predict_mixture(estimator, X)
-        return self._sign * float(self._score_func(y_true, mixture, **{**self._kwargs, **kwargs}))
-
-    def __repr__(self) -> str:
-        arguments = [self._score_func.__name__, f"greater_is_better={self._sign > 0}"]
-        arguments += [f"{name}={value!r}" for name, value in self._kwargs.items()]
-        return f"make_mixture_scorer({', '.join(arguments)})"
-
-
-def make_mixture_scorer(
-    score_func: Callable[..., Any], *, greater_is_better: bool = False, **kwargs: Any
-) -> MixtureScorer:
-    """Make a scorer, for ``GridSearchCV(scoring=...)`` say, of a score of ``(y_true, mixture)``.
-
-    Parameters
-    ----------
-    score_func : callable
-        Such as `crps`; it may take ``sample_weight``.
-    greater_is_better : bool, default=False
-        A loss, the default, changes its sign.
-    **kwargs
-        Further arguments of the score, such as ``coverage=0.5``.
-
-    Examples
-    --------
-    >>> from skmdn.metrics import interval_score, make_mixture_scorer
-    >>> make_mixture_scorer(interval_score, coverage=0.5)
-    make_mixture_scorer(interval_score, greater_is_better=False, coverage=0.5)
-    """
-    return MixtureScorer(score_func, 1 if greater_is_better else -1, kwargs)
-
-
-SCORERS = {
-    "log_likelihood": make_mixture_scorer(negative_log_likelihood),
-    "neg_crps": make_mixture_scorer(crps),
-    "neg_energy_score": make_mixture_scorer(energy_score),
-    "neg_interval_score": make_mixture_scorer(interval_score),
-    "neg_pinball_loss": make_mixture_scorer(pinball_loss),
-    "neg_calibration_error": make_mixture_scorer(calibration_error),
-}
-
-
-def _predict_mixture(estimator: Any, X: Any) -> NormalMixture:
-    if isinstance(estimator, BaseSearchCV):
-        return _predict_mixture(estimator.best_estimator_, X)
-    if isinstance(estimator, Pipeline):
-        X = estimator[:-1].transform(X) if len(estimator) > 1 else X
-        return _predict_mixture(estimator[-1], X)
-    if not hasattr(estimator, "predict_mixture"):
-        raise TypeError(f"estimator must have predict_mixture; got {type(estimator).__name__}")
-    return estimator.predict_mixture(X)
-
-
-def _check_target(y_true: npt.ArrayLike, mixture: NormalMixture) -> Array:
+def check_target(y_true: npt.ArrayLike, mixture: NormalMixture) -> Array:
+    """Return y_true as finite floats of the mixture's shape."""
+    if not isinstance(mixture, NormalMixture):
+        kind = type(mixture).__name__
+        raise TypeError(f"mixture must be a NormalMixture, of predict_mixture say; got {kind}")
     y = as_floats("y_true", y_true)
     expected = (len(mixture), *mixture.means.shape[2:])
     if y.shape != expected:
@@ -428,7 +357,7 @@ def _per_target(
     mixture: NormalMixture,
 ) -> Array:
     """Ask a mixture of a 1-D y, or each marginal: (n,) or (n, D)."""
-    y = _check_target(y_true, mixture)
+    y = check_target(y_true, mixture)
     if y.ndim == 1:
         return question(mixture, y)
     columns = [question(mixture.marginal(d), y[:, d]) for d in range(y.shape[1])]

@@ -274,9 +274,9 @@ def test_out_of_fold_are_only_the_rows_that_fit_was_given_in_their_order(n_featu
     assert len(model.oof_mixture(X.astype(np.float32))) == 30
     swapped = X.copy()
     swapped[[7, 9]] = X[[9, 7]]
-    with pytest.raises(ValueError, match="in the same order; row 7 is another$"):
+    with pytest.raises(ValueError, match=r"in the same order; row 7 is another$"):
         model.oof_mixture(swapped)
-    with pytest.raises(ValueError, match="in the same order; row 0 is another$"):
+    with pytest.raises(ValueError, match=r"in the same order; row 0 is another$"):
         model.calibrate(X[::-1], y[::-1], out_of_fold=True)
 
 

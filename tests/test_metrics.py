@@ -215,7 +215,7 @@ def test_members_share_out_the_components(n_members):
 
 @each([*JOINTLY, *PER_TARGET, metrics.region_coverage, metrics.calibration_error])
 def test_bad_targets_and_weights(score):
-    with pytest.raises(TypeError, match="^mixture must be a NormalMixture, .*; got ndarray$"):
+    with pytest.raises(TypeError, match=r"^mixture must be a NormalMixture, .*; got ndarray$"):
         score(Y_LINE, Y_LINE)
     with pytest.raises(
         ValueError, match=r"y_true must have the mixture's shape \(200,\); got \(199,\)"

@@ -165,6 +165,9 @@ class MixturePredictions(LogLikelihoodScore):
         y_std : ndarray, shaped like y_pred
             Only with ``return_std``.
         """
+        if self.point_estimate not in POINT_ESTIMATES:  # set since fit, which would have told
+            told = f"{', '.join(POINT_ESTIMATES)}; got {self.point_estimate!r}"
+            raise ValueError(f"point_estimate must be one of {told}")
         if self.point_estimate == "mean" and not return_std:
             return self._means(self._check_rows(X))
         point = POINT_ESTIMATES[self.point_estimate]

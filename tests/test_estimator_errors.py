@@ -265,6 +265,14 @@ def test_a_failed_first_fit_leaves_nothing():
     assert vars(model).keys() == model.get_params().keys()
 
 
+def test_a_point_estimate_told_after_fit_is_looked_at():
+    model = small().fit(X, y).set_params(point_estimate="average")
+    for return_std in (False, True):
+        message = "^point_estimate must be one of mean, median, mode; got 'average'$"
+        with pytest.raises(ValueError, match=message):
+            model.predict(X, return_std=return_std)
+
+
 @pytest.mark.parametrize("n_features", [1, 3])
 def test_out_of_fold_are_only_the_rows_that_fit_was_given_in_their_order(n_features):
     """Those of any other rows would be none, and prediction sets made of them hold too little."""

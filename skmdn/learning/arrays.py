@@ -46,7 +46,7 @@ def converted(values: np.ndarray, array: Array) -> Array:
 
 
 def transposed(array: Array) -> Array:
-    """Return a copy with the last two axes swapped, in one run of memory."""
+    """Return an array with the last two axes swapped, in one run of memory."""
     swapped = array.swapaxes(-1, -2)
     return np.ascontiguousarray(swapped) if namespace(array) is np else swapped.contiguous()
 

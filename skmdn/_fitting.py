@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from skmdn._networks import NetworkMixtures, own_random_state, torch_device
 from skmdn._scaling import fixed_variance, target_scaling
+from skmdn.learning.atoms import at_atoms, elsewhere, find_atoms
 from skmdn.learning.calibration import calibrate
 from skmdn.learning.features import NormalScores
 from skmdn.learning.initialization import starting_point
@@ -126,16 +127,20 @@ class NetworkFitting(NetworkMixtures):
         self._random_state = own_random_state(self.random_state)
         for name in ("network_", "alpha_"):
             self.__dict__.pop(name, None)
+        noise = NOISE_MODELS[self.noise_type]
+        self._y_mean, self._y_scale = target_scaling(y[rows.first], rows.weights, noise.one_unit)
         # Rows are in an order that is none: the first are a sample of all.
-        sample = slice(NormalScores.max_rows)
-        self._features = NormalScores(dense(X[rows.first[sample]]), rows.weights[sample])
-        self._y_mean, self._y_scale = target_scaling(
-            y[rows.first], rows.weights, NOISE_MODELS[self.noise_type].one_unit
-        )
+        first, weights = rows.first[: NormalScores.max_rows], rows.weights[: NormalScores.max_rows]
+        self._features = NormalScores(dense(X[first]), weights)
+        y = y[first]
+        atoms = find_atoms(y, weights) if noise.per_component else y[:0]
+        self.atoms_ = atoms if self._y_ndim == 2 else atoms[:, 0]
+        self._atoms = (atoms - self._y_mean) / self._y_scale
         self._link = None
-        if NOISE_MODELS[self.noise_type].all_free(self.n_components, self.n_outputs_):
-            standardised = (y[rows.first] - self._y_mean) / self._y_scale
-            self._link = JohnsonLink.fit(standardised, rows.weights)
+        if noise.all_free(self.n_components, self.n_outputs_):
+            rest = elsewhere(at_atoms(y, atoms))
+            standardised = (y[rest] - self._y_mean) / self._y_scale
+            self._link = JohnsonLink.fit(standardised, weights[rest])
         # Log-densities of standardised targets are larger by the log of the unit's volume.
         self._log_unit = float(np.log(self._y_scale).sum())
         self._loss = self._mixture_loss()
@@ -158,6 +163,7 @@ class NetworkFitting(NetworkMixtures):
             noise=noise,
             reg_covar=float(self.reg_covar),  # a NumPy scalar is double precision
             link=self._link,
+            atoms=self._atoms if len(self._atoms) else None,
             fixed_variance=1.0
             if noise.learned
             else fixed_variance(self.fixed_noise_level, self._y_scale[0]),

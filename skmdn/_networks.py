@@ -140,7 +140,7 @@ class NetworkMixtures(PredictionSets):
 
     def _row_numbers(self):
         n_members = self.network_.architecture.n_members
-        return n_members * self._loss.n_components * self.n_outputs_**2
+        return n_members * self._loss.n_weights * self.n_outputs_**2
 
     def _raw_blocks(self, X):
         """Yield blocks of checked rows and raw outputs (E, P, b) for them."""
@@ -198,7 +198,7 @@ class NetworkMixtures(PredictionSets):
         weights = pooled(found.weights) / len(found.weights)
         if members is not None:
             members = members / members.mean(axis=1, keepdims=True)
-            weights *= np.repeat(members, self._loss.n_components, axis=1)
+            weights *= np.repeat(members, self._loss.n_weights, axis=1)
         return NormalMixture._from_scale(
             weights,
             pooled(found.means) * self._y_scale + self._y_mean,

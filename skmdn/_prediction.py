@@ -186,7 +186,8 @@ class MixturePredictions(LogLikelihoodScore):
         Returns
         -------
         NormalMixture
-            One mixture a row, of n_estimators * n_components components, member after member.
+            One mixture a row, member after member, of ``n_estimators * n_components`` components,
+            and of one more a member for each value of y that many training rows share.
         """
         X = self._check_rows(X)
         return NormalMixture.concatenate([mixture for _, mixture in self._mixture_blocks(X)])

@@ -28,7 +28,8 @@ class MDNRegressor(NetworkFitting, RegressorMixin, BaseEstimator):
     Parameters
     ----------
     n_components : int, default=5
-        Gaussians in the mixture of each network.
+        Gaussians in the mixture of each network. Each of ``atoms_`` has one more, which stays
+        there and is as narrow as ``reg_covar`` allows.
     noise_type : {"full", "diagonal", "isotropic", "isotropic_across_components", "fixed"}, \
 default="diagonal"
         The components' covariances: any; one variance a component and target; one a component; one
@@ -85,6 +86,10 @@ default="diagonal"
         All networks.
     alpha_ : float
         The weight decay they were trained with; training that goes on keeps to it under "auto".
+    atoms_ : ndarray of shape (n_atoms,) or (n_atoms, n_outputs)
+        Values of y that ten distinct rows or more share and that stand out (zeros, limits), or
+        all of these if y hardly takes others (grades, counts). None where the components have one
+        width in common.
     n_iter_ : int
         Passes over the training rows.
     best_iter_ : int

@@ -307,14 +307,17 @@ def test_held_out_scores_of_training_are_those_of_the_densities(noise_type, y):
     assert_allclose(model.oof_mixture(X).logpdf(y).mean(), model.oof_score_, rtol=1e-5)
 
 
+@pytest.mark.parametrize("n_atoms", [0, 2])
 @pytest.mark.parametrize("n_targets", [1, 2, 3])
 @pytest.mark.parametrize("noise_type", NOISE_TYPES)
-def test_both_densities_are_the_same_number(noise_type, n_targets):
+def test_both_densities_are_the_same_number(noise_type, n_targets, n_atoms):
     """The density is written twice: once to learn, once to answer."""
     rng = np.random.default_rng(n_targets)
-    loss = MixtureLoss(4, n_targets, NOISE_MODELS[noise_type], 1e-6, fixed_variance=0.3)
-    raw = 2 * rng.normal(size=(1, loss.n_outputs, 50))
     y = 3 * rng.normal(size=(1, n_targets, 50))
+    atoms = y[0, :, :n_atoms].T if n_atoms else None
+    noise = NOISE_MODELS[noise_type]
+    loss = MixtureLoss(4, n_targets, noise, 1e-6, fixed_variance=0.3, atoms=atoms)
+    raw = 2 * rng.normal(size=(1, loss.n_outputs, 50))
     found = loss.parameters(raw, 3.0)
     if found.factor is None:
         covariances = found.sds[0][..., None] ** 2 * np.eye(n_targets)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .atoms import at_atoms, elsewhere
 from .loss import MixtureLoss
 from .network import ACTIVATIONS, Architecture
 from .noise import raw_variance
@@ -18,6 +19,9 @@ _STARTING_VARIANCE = 0.25
 #: Rows up to which frequencies start where the architecture says; beyond, they grow as the root of
 #: their number, to twice as high at the most.
 _PLAIN_ROWS, _MOST_REFINED = 2000, 2.0
+#: Share of the rows that are at an atom, and that are at none, at least, as far as the starting
+#: weights go.
+_LEAST_SHARE = 1e-3
 #: Size of the last layer's outputs at the start: members start apart, and no component runs off.
 _HEAD_GAIN = 0.4
 
@@ -51,7 +55,12 @@ def starting_point(
 ) -> Tensor:
     """Return the flat vector a training on ``table`` (features, targets, weight) starts from."""
     y, weights = table[:, architecture.n_features : -1], table[:, -1]
-    head_bias = starting_head_bias(loss, slab_means(y, weights, loss.n_components).numpy())
+    atoms = np.zeros((0, y.shape[1])) if loss.atoms is None else loss.atoms
+    at = at_atoms(y.numpy(), atoms.astype(np.float32))
+    rest = torch.from_numpy(elsewhere(at))
+    means = slab_means(y[rest], weights[rest], loss.n_components)
+    log_odds = atom_log_odds(at, weights.numpy(), loss.n_components)
+    head_bias = starting_head_bias(loss, means.numpy(), log_odds)
     frequency_factor *= refinement(len(table))
     return starting_parameters(architecture, head_bias, generator, frequency_factor)
 
@@ -61,10 +70,27 @@ def refinement(n_rows: int) -> float:
     return min(max(math.sqrt(n_rows / _PLAIN_ROWS), 1.0), _MOST_REFINED)
 
 
-def starting_head_bias(loss: MixtureLoss, means: np.ndarray) -> np.ndarray:
-    """Return the raw outputs (P,) of equally weighted components at ``means`` (K, D)."""
+def atom_log_odds(at: np.ndarray, weights: np.ndarray, n_components: int) -> np.ndarray:
+    """Return the logarithm (A,) of how many times as likely as a component each atom is.
+
+    The components share the rows that are at none of the atoms; ``at`` (n, A) is of `at_atoms`.
+    """
+    least = _LEAST_SHARE * weights.sum()
+    rest = max(weights[~at.any(axis=1)].sum(), least)
+    return np.log(np.maximum(weights @ at, least) * n_components / rest)
+
+
+def starting_head_bias(
+    loss: MixtureLoss, means: np.ndarray, log_odds: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the raw outputs (P,) of equally weighted components at ``means`` (K, D).
+
+    Atoms are so many times as likely, by the logarithms ``log_odds`` (A,).
+    """
     bias = np.zeros((1, loss.n_outputs, 1))
-    _, locations, raw_variances, _ = loss.split(bias)
+    logits, locations, raw_variances, _ = loss.split(bias)
+    if log_odds is not None:
+        logits[0, loss.n_components :, 0] = log_odds
     means = means[None, :, :, None]
     locations[:] = means if loss.link is None else loss.link.inverse(means)
     raw_variances[:] = raw_variance(_STARTING_VARIANCE)

@@ -20,6 +20,8 @@ wide as the curve is steep, sigma^2 = reg_covar + m'(u)^2 exp(a). As log m'^2 ad
     d nll / d u_kd     = m'(u_kd) d nll / d mu_kd + 2 m''(u_kd) / m'(u_kd) d nll / d a_kd
 
 A variance shared by several components or targets collects the sum of their gradients.
+Behind the K components, an atom (see `skmdn.learning.atoms`) has a logit alone: it stays where it
+is, and its variances are reg_covar.
 Arrays are laid out (members E, components K, targets D, rows B).
 """
 
@@ -66,6 +68,8 @@ class MixtureLoss:
     link : JohnsonLink, default=None
         Takes raw locations to means; None where they are the same. Every component and target must
         have a variance of its own.
+    atoms : array of shape (A, D), default=None
+        Where components that are not learned lie; None for nowhere.
     """
 
     n_components: int
@@ -74,12 +78,18 @@ class MixtureLoss:
     reg_covar: float
     fixed_variance: float = 1.0
     link: JohnsonLink | None = None
+    atoms: Array | None = None
 
     @cached_property
     def sizes(self) -> tuple[int, int, int, int]:
         """Raw outputs for the weights, means, variances and couplings, in this order."""
         k, d = self.n_components, self.n_targets
-        return k, k * d, self.noise.n_variances(k, d), self.noise.n_couplings(k, d)
+        return self.n_weights, k * d, self.noise.n_variances(k, d), self.noise.n_couplings(k, d)
+
+    @cached_property
+    def n_weights(self) -> int:
+        """How many components a mixture has, atoms included."""
+        return self.n_components + (0 if self.atoms is None else len(self.atoms))
 
     @property
     def n_outputs(self) -> int:
@@ -90,7 +100,7 @@ class MixtureLoss:
     def _shapes(self) -> tuple[tuple[int, ...], ...]:
         k, d = self.n_components, self.n_targets
         variances = self.noise.variance_shape(k, d) if self.noise.learned else (0, 1)
-        return (k,), (k, d), variances, (k, self.sizes[3] // k)
+        return (self.n_weights,), (k, d), variances, (k, self.sizes[3] // k)
 
     def split(self, raw: Array) -> Parts:
         """View raw outputs (E, P, B) as logits, locations, raw variances and couplings."""
@@ -141,10 +151,12 @@ class MixtureLoss:
         found = self.components(locations, raw_variances)
         _, e = self.errors(y, found.means, couplings)
         squares, constant = e * e, softmax(logits)[1] + self.n_targets * _HALF_LOG_2PI
+        at_atoms = self._atom_terms(y)
         densities = []
         for factor in factors:
             variances = self.variances(found.excess, factor)
             terms = (squares / variances + xp.log(variances)).sum(2)
+            terms = _joined(terms, at_atoms)
             densities.append(softmax(logits - 0.5 * terms)[1] - constant)
         return xp.stack(densities)
 
@@ -171,13 +183,14 @@ class MixtureLoss:
         r, e = self.errors(y, found.means, couplings)
         z = e / variances
         ze = z * e
-        joint = logits - 0.5 * (xp.log(variances) + ze).sum(2)
+        terms = (xp.log(variances) + ze).sum(2)
+        joint = logits - 0.5 * _joined(terms, self._atom_terms(y))
         # The softmax of the weights and that of the responsibilities in one go.
         shares, totals = softmax(xp.concatenate([logits, joint]), _LEAST_LOG_SHARE)
         n_members = len(logits)
         p = shares[n_members:]
         xp.subtract(shares[:n_members], p, out=d_logits)
-        p = p[:, :, None]
+        p = p[:, : self.n_components, None]
         if self.noise.learned:
             # exp(a) / sigma^2 = 1 - reg_covar / sigma^2, written without the cancellation.
             surplus = _summed_to(raw_variances, p - ze * p) * (found.excess / variances)
@@ -194,27 +207,58 @@ class MixtureLoss:
 
     def like(self, array: Array) -> MixtureLoss:
         """Return the same loss for arrays like this."""
-        return self if self.link is None else replace(self, link=self.link.like(array))
+        link = None if self.link is None else self.link.like(array)
+        atoms = None if self.atoms is None else converted(self.atoms, array)
+        return replace(self, link=link, atoms=atoms)
 
     def means(self, raw: Array) -> Array:
         """Return the mean (E, D, B) of each member's mixtures."""
         logits, means, _, _ = self.split(raw)
         if self.link is not None:
             means = self.link.means(means)
-        return (softmax(logits)[0][:, :, None] * means).sum(1)
+        weights = softmax(logits)[0][:, :, None]
+        mean = (weights[:, : self.n_components] * means).sum(1)
+        if self.atoms is not None:
+            mean += (weights[:, self.n_components :] * self.atoms[:, :, None]).sum(1)
+        return mean
+
+    def _atom_terms(self, y: Array) -> Array | None:
+        """Return ``sum_d (z_d e_d + log sigma_d^2)`` of y (E, D, B) at the atoms, (E, A, B)."""
+        if self.atoms is None:
+            return None
+        squares = ((y[:, None] - self.atoms[:, :, None]) ** 2).sum(2)
+        return squares / self.reg_covar + self.n_targets * math.log(self.reg_covar)
 
     def parameters(self, raw: np.ndarray, factors: Factors = 1.0) -> MixtureParameters:
         """Return the mixtures that raw outputs (E, P, B) stand for; factors as in `variances`."""
         logits, locations, raw_variances, couplings = self.split(raw)
         found = self.components(locations, raw_variances)
         variances = self.variances(found.excess, factors)
-        sds = np.sqrt(np.broadcast_to(variances, found.means.shape))
+        means, sds = found.means, np.sqrt(np.broadcast_to(variances, found.means.shape))
+        if self.atoms is not None:
+            means = _appended(means, self.atoms[:, :, None])
+            sds = _appended(sds, np.full((len(self.atoms), 1, 1), math.sqrt(self.reg_covar)))
+            couplings = _appended(couplings, np.zeros((len(self.atoms), 1, 1)))
         return MixtureParameters(
             weights=np.moveaxis(softmax(logits)[0], -1, 1),
-            means=np.moveaxis(found.means, -1, 1),
+            means=np.moveaxis(means, -1, 1),
             sds=np.moveaxis(sds, -1, 1),
             factor=covariance_factor(couplings, sds) if couplings.shape[2] else None,
         )
+
+
+def _joined(of_components: Array, of_atoms: Array | None) -> Array:
+    """Return terms of all components (E, K + A, B), if there are atoms."""
+    if of_atoms is None:
+        return of_components
+    return namespace(of_atoms).concatenate([of_components, of_atoms], axis=1)
+
+
+def _appended(parts: np.ndarray, of_atoms: np.ndarray) -> np.ndarray:
+    """Append what atoms have, broadcastable to (A, D, B), to that of components (E, K, D, B)."""
+    n_members, _, *rest = parts.shape
+    shape = n_members, len(of_atoms), *rest
+    return np.concatenate([parts, np.broadcast_to(of_atoms, shape)], axis=1, dtype=parts.dtype)
 
 
 def _summed_to(shared: Array, terms: Array) -> Array:
@@ -247,11 +291,11 @@ class MixtureParameters:
 
     Attributes
     ----------
-    weights : ndarray of shape (E, B, K)
-    means : ndarray of shape (E, B, K, D)
-    sds : ndarray of shape (E, B, K, D)
+    weights : ndarray of shape (E, B, K + A)
+    means : ndarray of shape (E, B, K + A, D)
+    sds : ndarray of shape (E, B, K + A, D)
         Conditional standard deviations; the marginal ones where ``factor`` is None.
-    factor : ndarray of shape (E, K, B, D, D) or None
+    factor : ndarray of shape (E, K + A, B, D, D) or None
         Lower Cholesky factors of the covariances, where targets are correlated.
     """
 

@@ -88,6 +88,15 @@ def test_loss_gradient_with_a_link_is_autograds(noise_type, n_targets, generator
     check_gradient(loss, generator)
 
 
+@pytest.mark.parametrize("n_targets", [1, 2])
+@pytest.mark.parametrize("noise_type", ["full", "isotropic", "isotropic_across_components"])
+def test_loss_gradient_with_atoms_is_autograds(noise_type, n_targets, generator):
+    atoms = draw(generator, 2, n_targets).numpy()
+    loss = MixtureLoss(3, n_targets, NOISE_MODELS[noise_type], 1e-2, atoms=atoms)
+    assert loss.n_outputs == 2 + MixtureLoss(3, n_targets, loss.noise, 1e-2).n_outputs
+    check_gradient(loss, generator)
+
+
 def test_gradient_is_finite_far_from_every_component():
     loss = MixtureLoss(3, 1, NOISE_MODELS["diagonal"], 1e-6)
     raw = np.zeros((1, loss.n_outputs, 2), dtype=np.float32)

@@ -1,0 +1,80 @@
+"""Values that many rows share: which are found, and where their components start."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skmdn.learning.atoms import at_atoms, elsewhere, find_atoms
+from skmdn.learning.initialization import atom_log_odds
+
+
+def found(y, weights=None):
+    y = np.asarray(y, dtype=float).reshape(len(y), -1)
+    return find_atoms(y, np.ones(len(y)) if weights is None else weights)
+
+
+def smooth(n, seed=0):
+    return np.random.default_rng(seed).normal(size=n)
+
+
+SPECIAL = {  # and the values that stand out
+    "nothing": (smooth(500), []),
+    "many zeros": (np.append(smooth(500), np.zeros(40)), [0.0]),
+    "more zeros than not": (np.append(smooth(300), np.zeros(700)), [0.0]),
+    "limits": (smooth(1000).clip(-1.5, 1.5), [-1.5, 1.5]),
+    "fewer than ten": (np.append(smooth(50), np.zeros(9)), []),
+    "few among many": (np.append(smooth(980), np.zeros(19)), []),
+    "grades": (np.arange(200) % 6, list(range(6))),
+    "grades, two of them rare": (np.append(np.arange(200) % 4, [4, 4, 5]), list(range(4))),
+    "a constant": (np.full(10, 3.0), [3.0]),
+    "too few of each": (np.arange(90) % 10, []),
+    "a fine grid": (np.arange(4000) % 200, []),
+    "peaks of a fine grid": (np.append(np.arange(4000) % 200, [7.0] * 200), [7.0]),
+    "numbers rounded": (smooth(2000).round(2), []),
+}
+
+
+@pytest.mark.parametrize(("y", "expected"), SPECIAL.values(), ids=SPECIAL)
+def test_atoms_are_values_that_stand_out_or_a_grid(y, expected):
+    y = np.random.default_rng(1).permutation(np.asarray(y, dtype=float))
+    assert_array_equal(found(y)[:, 0], expected)
+    assert_array_equal(found(17.0 + 0.1 * y)[:, 0], 17.0 + 0.1 * np.asarray(expected))
+
+
+def test_weights_count():
+    y = np.append(smooth(500), np.zeros(10))
+    weights = np.where(y == 0, 1.0, 1.0)
+    assert len(found(y, weights)) == 0
+    assert_array_equal(found(y, np.where(y == 0, 3.0, 1.0)), [[0.0]])
+
+
+def test_of_several_targets_whole_rows_are_atoms():
+    y = np.column_stack([smooth(500), smooth(500, 1)])
+    y[:50], y[50:100, 0], y[100:130] = 0.0, 0.0, (1.0, -2.0)
+    assert_array_equal(found(y), [[0.0, 0.0], [1.0, -2.0]])
+
+
+def test_rows_are_at_atoms_or_elsewhere():
+    y, atoms = np.array([[0.0, 1.0], [0.0, 2.0], [5.0, 1.0]]), np.array([[0.0, 2.0], [0.0, 1.0]])
+    at = at_atoms(y, atoms)
+    assert_array_equal(at, [[False, True], [True, False], [False, False]])
+    assert_array_equal(elsewhere(at), [False, False, True])
+    assert elsewhere(at[:2]).all()  # something must be left to learn from
+    assert elsewhere(at_atoms(y, atoms[:0])).all()
+
+
+def test_atoms_start_as_likely_as_they_are():
+    """Softmax of the starting logits: the shares of the atoms, the rest in equal parts."""
+    at = at_atoms(np.array([[0.0], [0.0], [1.0], [2.0], [3.0]]), np.array([[0.0], [1.0]]))
+    weights = np.array([1.0, 2.0, 1.0, 3.0, 3.0])
+    odds = np.exp(np.append(np.zeros(3), atom_log_odds(at, weights, 3)))
+    assert_allclose(odds / odds.sum(), [0.2, 0.2, 0.2, 0.3, 0.1])
+
+
+def test_starting_weights_are_finite_without_rows_elsewhere_or_at_an_atom():
+    at = at_atoms(np.zeros((5, 1)), np.array([[0.0], [1.0]]))
+    odds = atom_log_odds(at, np.ones(5), 2)
+    assert np.isfinite(odds).all()
+    assert odds[0] > odds[1]

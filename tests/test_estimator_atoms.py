@@ -1,0 +1,140 @@
+"""Targets of which many are one value: zeros of what is rare, grades, limits."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import special, stats
+
+from skmdn import AutoregressiveMDNRegressor, MDNRegressor
+
+NOISE_TYPES = ["full", "diagonal", "isotropic"]
+SD = 0.5
+
+
+def hurdle(n, seed=0):
+    """Zero with a probability of expit(2 x); else exp(x + SD z)."""
+    rng = np.random.default_rng(seed)
+    X = rng.uniform(-2.0, 2.0, size=(n, 1))
+    positive = np.exp(X[:, 0] + SD * rng.normal(size=n))
+    return X, np.where(rng.random(n) < special.expit(2.0 * X[:, 0]), 0.0, positive)
+
+
+def small(**parameters):
+    defaults = {"n_components": 2, "n_estimators": 2, "max_iter": 20, "hidden_layer_sizes": (8,)}
+    return MDNRegressor(**defaults | {"random_state": 0} | parameters)
+
+
+def assert_same(left, right):
+    for name in ("weights", "means", "covariances"):
+        assert_array_equal(getattr(left, name), getattr(right, name))
+
+
+X, y = hurdle(300)
+BOTH = np.column_stack([y, np.where(y == 0, 3.0, y + X[:, 0])])
+
+
+def test_zeros_are_as_likely_as_they_are_and_the_rest_is_learned_beside_them():
+    model = small(n_estimators=8, max_iter=200).fit(*hurdle(2000))
+    fresh, targets = hurdle(1000, seed=1)
+    mixture = model.predict_mixture(fresh)
+    zero = mixture.probability_between(-0.01, 0.01)
+    truth = special.expit(2.0 * fresh[:, 0])
+    assert np.abs(zero - truth).mean() < 0.04
+    positive = targets > 0.01
+    expected = stats.lognorm(SD, scale=np.exp(fresh[:, 0])).logpdf(targets) + np.log1p(-truth)
+    regret = (expected - mixture.logpdf(targets))[positive]
+    assert regret.mean() < 0.1  # 800 rows to learn it from
+    # At zero the density is that of the floor: no other model with this floor has more.
+    floor = stats.norm.logpdf(0.0, scale=1e-3 * hurdle(2000)[1].std())
+    regret = (np.log(truth) + floor - mixture.logpdf(np.zeros(1000)))[~positive]
+    assert regret.mean() < 0.05
+
+
+def test_grades_are_told_apart():
+    """A density of six grades is that of a classifier, at the height of the floor."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1500, 2))
+    grades = np.floor(3.0 + X[:, 0] + 0.5 * rng.normal(size=1500)).clip(0, 5)
+    train, test = slice(1000), slice(1000, 1500)
+    model = small(n_estimators=8, max_iter=200).fit(X[train], grades[train])
+    assert_array_equal(model.atoms_, np.arange(6.0))
+    edges = np.append(np.arange(1.0, 6.0), np.inf)
+    cdf = stats.norm.cdf((edges - 3.0 - X[test, :1]) / 0.5)
+    truth = np.log(np.diff(cdf, prepend=0.0)[np.arange(500), grades[test].astype(int)])
+    floor = stats.norm.logpdf(0.0, scale=1e-3 * grades[train].std())
+    assert model.score(X[test], grades[test]) > truth.mean() + floor - 0.1
+
+
+@pytest.mark.parametrize("targets", [y, BOTH], ids=["one", "two"])
+@pytest.mark.parametrize("noise_type", NOISE_TYPES)
+def test_each_network_has_a_component_at_each_atom(noise_type, targets):
+    model = small(noise_type=noise_type, reg_covar=1e-4).fit(X, targets)
+    atom = targets[y == 0][0]
+    assert_array_equal(model.atoms_, [atom])
+    mixture = model.predict_mixture(X[:5])
+    assert mixture.n_components == 2 * (2 + 1)
+    at_atom = mixture.means[:, 2::3]
+    assert_allclose(at_atom, np.broadcast_to(atom, at_atom.shape), rtol=1e-12, atol=1e-12)
+    sd = 1e-2 * np.atleast_1d(targets.std(axis=0))
+    if noise_type == "isotropic":
+        sd = np.full_like(sd, np.sqrt(np.mean(sd**2)))
+    covariance = np.diag(sd**2) if targets.ndim == 2 else sd[0] ** 2
+    at_atom = mixture.covariances[:, 2::3]
+    assert_allclose(at_atom, np.broadcast_to(covariance, at_atom.shape), rtol=1e-9, atol=1e-15)
+    assert_allclose(model.predict(X[:5]), mixture.mean(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("noise_type", ["isotropic_across_components", "fixed"])
+def test_components_of_one_width_have_no_atoms(noise_type):
+    model = small(noise_type=noise_type).fit(X, y)
+    assert model.atoms_.shape == (0,)
+    assert model.predict_mixture(X[:1]).n_components == 4
+
+
+@pytest.mark.parametrize("targets", [y, BOTH], ids=["one", "two"])
+@pytest.mark.parametrize("noise_type", NOISE_TYPES)
+def test_held_out_scores_are_those_of_the_densities(noise_type, targets):
+    model = small(noise_type=noise_type, validation_fraction=0.5).fit(X, targets)
+    assert_allclose(model.oof_mixture(X).logpdf(targets).mean(), model.oof_score_, rtol=1e-5)
+
+
+def test_weights_are_repetitions():
+    weights = np.random.default_rng(0).integers(0, 4, size=300)
+    index = np.random.default_rng(1).permutation(np.repeat(np.arange(300), weights))
+    model, twin = small().fit(X, BOTH, weights), small().fit(X[index], BOTH[index])
+    assert_array_equal(model.atoms_, twin.atoms_)
+    assert_same(model.predict_mixture(X), twin.predict_mixture(X))
+
+
+@pytest.mark.parametrize("noise_type", NOISE_TYPES)
+def test_a_change_of_units_is_a_change_of_units(noise_type):
+    expected = small(noise_type=noise_type).fit(X, BOTH)
+    found = small(noise_type=noise_type).fit(X, 1e6 * BOTH)
+    assert_allclose(found.atoms_, 1e6 * expected.atoms_)
+    shifted = found.score_samples(X, 1e6 * BOTH) + 2 * np.log(1e6)
+    assert_allclose(shifted, expected.score_samples(X, BOTH), atol=1e-4)
+
+
+def test_training_that_goes_on_keeps_its_atoms():
+    """They are decided with the scales; later rows need have none."""
+    model = small(warm_start=True).fit(X, y)
+    model.fit(X, y + 1.0)
+    assert_array_equal(model.atoms_, [0.0])
+    blockwise = small().partial_fit(X, y).partial_fit(X[y > 0], y[y > 0])
+    assert_array_equal(blockwise.atoms_, [0.0])
+    assert blockwise.predict_mixture(X).n_components == 6
+    again = pickle.loads(pickle.dumps(model))
+    assert_same(again.predict_mixture(X), model.predict_mixture(X))
+
+
+def test_links_of_a_chain_have_their_own():
+    """Each target is a mixture of its own; their values need not come together."""
+    targets = np.column_stack([y, np.random.default_rng(0).integers(0, 3, size=300)])
+    chain = AutoregressiveMDNRegressor(small()).fit(X, targets)
+    assert_array_equal(chain.estimators_[0].atoms_, [0.0])
+    assert_array_equal(chain.estimators_[1].atoms_, [0.0, 1.0, 2.0])
+    assert np.isfinite(chain.score_samples(X, targets)).all()

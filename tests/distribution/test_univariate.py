@@ -19,6 +19,16 @@ KINDS = {
     "coincident": lambda rng, w, m, s: (w, np.round(m), np.where(s > 0.7, 1.0, s)),
     "one component K times": lambda rng, w, m, s: (w, m[:, :1] + 0 * m, s[:, :1] + 0 * s),
     "concentric": lambda rng, w, m, s: (w, m[:, :1] + 0 * m, 10.0 ** rng.uniform(-8, 0, s.shape)),
+    "atoms of two members": lambda rng, w, m, s: (
+        w,
+        np.where(np.arange(m.shape[1]) % 2, 0.25, m),
+        np.where(np.arange(m.shape[1]) % 2, 1e-3, s),
+    ),
+    "alike in the first row alone": lambda rng, w, m, s: (
+        w,
+        np.where(np.arange(len(m))[:, None] == 0, 0.25, m),
+        np.where(np.arange(len(m))[:, None] == 0, 1.0, s),
+    ),
     "gaps": lambda rng, w, m, s: (w, np.round(3 * m), 0.01 * s),
     "narrow and far apart": lambda rng, w, m, s: (w, 1e8 * m, 1e-3 * s),
     "far from 0": lambda rng, w, m, s: (w, 1e8 + m, s),

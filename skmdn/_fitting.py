@@ -229,6 +229,7 @@ class NetworkFitting(NetworkMixtures):
             n_outputs=self._loss.n_outputs,
             hidden_layer_sizes=tuple(sizes.tolist()),
             activation=self.activation,
+            n_plain=self._features.n_plain,
         )
 
     def _keep(self, flat, variance_factor, pooled):

@@ -126,6 +126,18 @@ def test_feature_names_are_kept_and_checked(frame):
     assert not hasattr(model.fit(X, Y1), "feature_names_in_")
 
 
+def test_features_of_two_values_have_no_waves_and_are_learned():
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 2, size=(300, 4)).astype(float)
+    y = rows[:, 0] + 2.0 * rows[:, 1] * rows[:, 2] + 0.1 * rng.normal(size=300)
+    model = small(max_iter=200, n_components=1).fit(rows, y)
+    assert model.network_.architecture.n_waving == 0
+    truth = rows[:, 0] + 2.0 * rows[:, 1] * rows[:, 2]
+    assert np.abs(model.predict(rows) - truth).max() < 0.15
+    mixed = small().fit(np.column_stack([rows, np.arange(300)]), y)
+    assert mixed.network_.architecture.n_waving == 1
+
+
 def test_features_in_any_unit_give_the_same_model():
     expected = small().fit(X, Y).predict_mixture(X)
     for units in ([1e12, 1e-12, 1e200, 1e-200], [2.0, 3.0, 5.0, 7.0]):

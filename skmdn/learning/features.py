@@ -3,6 +3,7 @@
 A network learns fastest where its inputs are spread evenly; outliers, heavy tails and units then
 do not matter, since only the order of the values does. Between the values seen the map is linear,
 beyond them it is constant: nothing at prediction is farther out than the training rows were.
+Features of two values, which no wave tells apart better than a line does, come last.
 """
 
 from __future__ import annotations
@@ -30,13 +31,18 @@ class NormalScores:
     max_rows = _ROWS
 
     def __init__(self, X: np.ndarray, weights: np.ndarray):
-        self.knots = [_knots(column, weights) for column in X.T]
+        knots = [_knots(column, weights) for column in X.T]
+        plain = np.array([len(values) <= 2 for values, _ in knots])
+        self.order = np.argsort(plain, kind="stable")
+        self.knots = [knots[j] for j in self.order]
+        #: How many features have two values at most.
+        self.n_plain = int(plain.sum())
 
     def transform(self, X: np.ndarray) -> np.ndarray:
-        """Return the scores of features (n, F), in float64."""
+        """Return the scores of features (n, F), in float64 and in an order of their own."""
         scores = np.empty(X.shape)
-        for j, (values, knots) in enumerate(self.knots):
-            scores[:, j] = np.interp(X[:, j], values, knots)
+        for i, (j, (values, knots)) in enumerate(zip(self.order, self.knots, strict=True)):
+            scores[:, i] = np.interp(X[:, j], values, knots)
         return scores
 
 

@@ -5,8 +5,8 @@ Each feature x enters as itself and as a few linear maps of waves with learned f
     v(x) = [x, C (cos(f x), sin(f x))],
 
 which lets a smooth network bend as sharply as the data ask (Gorishniy et al. 2022, "On embeddings
-for numerical features in tabular deep learning"). Dense layers follow; the last one has no
-activation.
+for numerical features in tabular deep learning"). The last features may be plain and enter as
+themselves alone. Dense layers follow; the last one has no activation.
 
 All parameters of all members lie in one flat vector, layer after layer and, within a layer, member
 after member: one optimiser call moves everything, and one batched product serves all members.
@@ -100,6 +100,8 @@ class Architecture:
     hidden_layer_sizes : tuple of int
     activation : str
         A key of ``ACTIVATIONS``.
+    n_plain : int
+        Features without waves.
     n_frequencies : int
         Cosines of each feature, and as many sines.
     embedding_size : int
@@ -114,18 +116,25 @@ class Architecture:
     n_outputs: int
     hidden_layer_sizes: tuple[int, ...]
     activation: str
+    n_plain: int = 0
     n_frequencies: int = 8
     embedding_size: int = 4
     frequency_scale: float = 3.0
 
+    @property
+    def n_waving(self) -> int:
+        """Features with waves; they come first."""
+        return self.n_features - self.n_plain
+
     @cached_property
     def layer_sizes(self) -> tuple[int, ...]:
         """Widths from the embedded features to the last hidden layer."""
-        return (self.n_features * (1 + self.embedding_size), *self.hidden_layer_sizes)
+        embedded = self.n_features + self.n_waving * self.embedding_size
+        return (embedded, *self.hidden_layer_sizes)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of every parameter, in the order of the flat vector."""
-        e, f = self.n_members, self.n_features
+        e, f = self.n_members, self.n_waving
         m, c = self.n_frequencies, self.embedding_size
         shapes: dict[str, tuple[int, ...]] = {
             "frequency": (e, f, m, 1),
@@ -157,7 +166,7 @@ def raw_outputs(architecture: Architecture, p: Mapping[str, Any], x: Array) -> A
     """
     xp, n_rows = namespace(x), x.shape[-2]
     x = transposed(x)
-    wave = waves(x[..., None, :] * p["frequency"])
+    wave = waves(x[..., : architecture.n_waving, None, :] * p["frequency"])
     embedded = (p["embedding"] @ wave).reshape(architecture.n_members, -1, n_rows)
     if x.ndim == 2:
         x = xp.stack([x] * architecture.n_members)
@@ -241,7 +250,7 @@ class ClosedForm:
         self.architecture = arch = architecture
         self.p, self.g = arch.views(flat), arch.views(gradient)
         self.activation = ACTIVATIONS[arch.activation]
-        e, f = arch.n_members, arch.n_features
+        e, f = arch.n_members, arch.n_waving
 
         def empty(*shape: int) -> Tensor:
             """Return a buffer for all members."""
@@ -260,17 +269,19 @@ class ClosedForm:
 
     def _make_views(self) -> None:
         """Make the views that every step needs, once: each takes as long as a small product."""
-        p, g, f = self.p, self.g, self.architecture.n_features
+        p, g, arch = self.p, self.g, self.architecture
         self.h = [inputs[:, :-1] for inputs in self.inputs]
-        self.x = self.h[0][:, :f].unsqueeze(2)
-        v, d_v = (h[:, f:].unflatten(1, (f, -1)) for h in (self.h[0], self.d_h[0]))
+        self.x = self.h[0][:, : arch.n_features]
+        self.waving = self.x[:, : arch.n_waving].unsqueeze(2)
+        embedded = arch.n_waving, arch.embedding_size
+        v, d_v = (h[:, arch.n_features :].unflatten(1, embedded) for h in (self.h[0], self.d_h[0]))
         self.cos, self.sin = self.wave.chunk(2, dim=2)
         self.d_cos, self.d_sin = self.d_wave.chunk(2, dim=2)
         self.to_waves = as_array(self.angle), as_array(self.cos), as_array(self.sin)
         c = p["embedding"]
         self.embed = products((c, self.wave, v))
         self.embed_back = products((d_v, self.wave.mT, g["embedding"]), (c.mT, d_v, self.d_wave))
-        self.to_frequency = products((self.angle, self.x.mT, g["frequency"]))
+        self.to_frequency = products((self.angle, self.waving.mT, g["frequency"]))
         outputs, d_outputs = [*self.a, self.raw], [*self.d_h[1:], self.d_raw]
         layers = [f"layer_{i}" for i in range(len(outputs))]
         self.layers = [
@@ -289,8 +300,8 @@ class ClosedForm:
 
     def forward(self, x: Tensor) -> Tensor:
         """Return raw outputs (E, P, B) for features (E, B, F); valid until the next call."""
-        self.x.squeeze(2).copy_(x.mT)
-        torch.mul(self.x, self.p["frequency"], out=self.angle)
+        self.x.copy_(x.mT)
+        torch.mul(self.waving, self.p["frequency"], out=self.angle)
         angle, cos, sin = self.to_waves
         self.xp.cos(angle, out=cos)
         self.xp.sin(angle, out=sin)

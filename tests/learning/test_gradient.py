@@ -22,13 +22,14 @@ def draw(generator, *shape):
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
-def architecture(n_outputs, activation="silu", hidden=(7, 6)):
+def architecture(n_outputs, activation="silu", hidden=(7, 6), n_plain=0):
     return Architecture(
         n_members=2,
         n_features=3,
         n_outputs=n_outputs,
         hidden_layer_sizes=hidden,
         activation=activation,
+        n_plain=n_plain,
         n_frequencies=5,
         embedding_size=2,
         frequency_scale=2.0,
@@ -58,12 +59,12 @@ def test_loss_gradient_is_autograds(noise_type, n_targets, generator):
 
 
 @pytest.mark.parametrize("kind", ["NumPy", "torch"])
-@pytest.mark.parametrize("hidden", [(7,), (7, 6), (5, 4, 3)])
+@pytest.mark.parametrize(("hidden", "n_plain"), [((7,), 0), ((7, 6), 1), ((5, 4, 3), 3)])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_network_gradient_is_autograds(activation, hidden, kind, generator, monkeypatch):
+def test_network_gradient_is_autograds(activation, hidden, n_plain, kind, generator, monkeypatch):
     as_array = torch.Tensor.numpy if kind == "NumPy" else lambda tensor: tensor  # as on a GPU
     monkeypatch.setattr(network_module, "as_array", as_array)
-    arch = architecture(n_outputs=4, activation=activation, hidden=hidden)
+    arch = architecture(n_outputs=4, activation=activation, hidden=hidden, n_plain=n_plain)
     flat = draw(generator, arch.n_parameters)
     x, d_raw = draw(generator, 2, 8, 3), draw(generator, 2, 4, 8)
     network = MixtureNetwork(arch, flat)

@@ -7,15 +7,17 @@ from contextlib import contextmanager
 
 import torch
 
-#: Multiplications that pay for waking a second thread, and for its waiting on a busy machine.
-_WORTH_THREADS = 2**23
+#: Multiplications that pay for a second of torch's threads, and for more. One core has NumPy (see
+#: `skmdn.learning.arrays`), whose small operations take half as long: with two threads, steps of
+#: fewer took 1.3 to 1.7 times as long.
+_WORTH_TWO, _WORTH_MORE = 2**28, 2**24
 
 
 @contextmanager
 def threads_for(n_products: int) -> Iterator[None]:
     """Use one of torch's threads for so few multiplications; afterwards as many as before."""
     before = torch.get_num_threads()
-    if before > 1 and n_products < _WORTH_THREADS:
+    if before > 1 and n_products < (_WORTH_TWO if before == 2 else _WORTH_MORE):
         torch.set_num_threads(1)
     try:
         yield

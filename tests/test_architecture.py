@@ -39,7 +39,7 @@ ARROWS = [
         r"skmdn\.learning\.(?!(training|smoothness)$).+",
     ),
     (r"skmdn\.metrics(\..+)?", rf"skmdn\.metrics\..+|{DISTRIBUTION}"),
-    (r"skmdn\.display", rf"skmdn\.metrics\..+|{DISTRIBUTION}"),
+    (r"skmdn\.display(\..+)?", rf"skmdn\.(display|metrics)\..+|{DISTRIBUTION}"),
     (r"skmdn\._prediction", DISTRIBUTION),
     (r"skmdn\._conformal", rf"skmdn\._prediction|{DISTRIBUTION}"),
     (r"skmdn\._scaling", r"nothing"),
@@ -56,7 +56,7 @@ LIBRARIES = [
     (DISTRIBUTION, NUMERIC, {"torch"}),
     (LEARNING, NUMERIC | {"torch"}, set()),
     (r"skmdn\.(_prediction|_conformal|_scaling|metrics(\..+)?)", NUMERIC, set()),
-    (r"skmdn\.display", NUMERIC, {"matplotlib"}),
+    (r"skmdn\.display(\..+)?", NUMERIC, {"matplotlib"}),
     (r"skmdn\._(regressor|fitting|networks|autoregressive)", NUMERIC | {"joblib", "torch"}, set()),
 ]
 

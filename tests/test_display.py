@@ -16,13 +16,12 @@ from sklearn.preprocessing import StandardScaler
 
 from skmdn import MDNRegressor, NormalMixture
 from skmdn.display import (
-    CELLS,
-    TAIL,
     ConditionalDensityDisplay,
     CoverageDisplay,
     IntervalDisplay,
     PITDisplay,
 )
+from skmdn.display.conditional import CELLS, TAIL
 from skmdn.metrics import interval_coverage, pit_values
 
 mpl.use("Agg")

@@ -41,7 +41,8 @@ def test_zeros_are_as_likely_as_they_are_and_the_rest_is_learned_beside_them():
     model = small(n_estimators=8, max_iter=200).fit(*hurdle(2000))
     fresh, targets = hurdle(1000, seed=1)
     mixture = model.predict_mixture(fresh)
-    zero = mixture.probability_between(-0.01, 0.01)
+    zero = model.predict_atoms(fresh)[:, 0]
+    assert_allclose(zero, mixture.probability_between(-0.02, 0.02), atol=0.02)
     truth = special.expit(2.0 * fresh[:, 0])
     assert np.abs(zero - truth).mean() < 0.04
     positive = targets > 0.01
@@ -92,6 +93,7 @@ def test_each_network_has_a_component_at_each_atom(noise_type, targets):
 def test_components_of_one_width_have_no_atoms(noise_type):
     model = small(noise_type=noise_type).fit(X, y)
     assert model.atoms_.shape == (0,)
+    assert model.predict_atoms(X).shape == (300, 0)
     assert model.predict_mixture(X[:1]).n_components == 4
 
 

@@ -105,8 +105,8 @@ class NetworkMixtures(PredictionSets):
     def predict_atoms(self, X):
         """Return how likely each of ``atoms_`` is: how often y has just that value.
 
-        The distribution of a row has y within a few thousandths of its standard deviation (the root
-        of ``reg_covar``) there; the probability between limits so close would miss some of it.
+        The distribution of a row has y within a few thousandths of its standard deviation (the
+        root of ``reg_covar``) there; the probability between limits so close would miss some.
 
         Parameters
         ----------

@@ -45,29 +45,6 @@ def without_empty(weights: Array, means: Array, scales: Array) -> Components:
     return weights, means, np.where(empty, np.take_along_axis(scales, heaviest, axis=1), scales)
 
 
-def distinct(weights: Array, means: Array, scales: Array) -> Components:
-    """Merge components that are equal in every row, and move away those of weight 0.
-
-    The members of an ensemble may share components by the dozen, and some questions take as long
-    as there are pairs of them.
-    """
-    n, n_components = weights.shape
-    if n == 0:
-        return weights, means, scales
-    _, first, positions = np.unique(
-        means[0] + 1j * scales[0], return_index=True, return_inverse=True
-    )
-    if len(first) == n_components:
-        return without_empty(weights, means, scales)
-    twins = first[positions]
-    equal = (means == means[:, twins]).all(axis=0) & (scales == scales[:, twins]).all(axis=0)
-    twins = np.where(equal, twins, np.arange(n_components))
-    order = np.argsort(twins, kind="stable")
-    kept, starts = np.unique(twins[order], return_index=True)
-    weights = np.add.reduceat(weights[:, order], starts, axis=1)
-    return without_empty(weights, means[:, kept], scales[:, kept])
-
-
 def log_density(z: Array, weights: Array, scales: Array) -> Array:
     """Log-density at standardised distances ``z``, which are overwritten."""
     z *= z

@@ -193,6 +193,30 @@ class MixtureBatch:
         """Drop the target axis, the last, where y is 1-D."""
         return values[..., 0] if self._scalar else values
 
+    def _merged(self) -> Self:
+        """The same distributions, with components that are equal in every row made one.
+
+        Members of an ensemble may have dozens in common, and many questions take as long as there
+        are components, or pairs of them. What ``n_components`` sizes has to be `_padded` again.
+        """
+        if len(self) == 0 or len(np.unique(self._means[0, :, 0])) == self.n_components:
+            return self
+        numbers = np.concatenate([self._means, self._scale.numbers()], axis=2)
+        _, first, positions = np.unique(numbers[0], axis=0, return_index=True, return_inverse=True)
+        twins = first[positions.ravel()]  # which component each is like in the first row
+        equal = (numbers == numbers[:, twins]).all(axis=(0, 2))
+        twins = np.where(equal, twins, np.arange(self.n_components))
+        order = np.argsort(twins, kind="stable")
+        kept, starts = np.unique(twins[order], return_index=True)
+        weights = np.add.reduceat(self._weights[:, order], starts, axis=1)
+        return self._with(weights, self._means[:, kept], self._scale[:, kept])
+
+    def _padded(self, values: Array) -> Array:
+        """Values (n, k, ...) of fewer components, filled up with NaN to (n, K, ...)."""
+        missing = self.n_components - values.shape[1]
+        widths = [(0, 0), (0, missing), *[(0, 0)] * (values.ndim - 2)]
+        return np.pad(values, widths, constant_values=np.nan) if missing else values
+
     def _repeated(self, n: int) -> Self:
         """One mixture as n equal rows, without a copy."""
         if len(self) == n:

@@ -89,11 +89,11 @@ class MixtureDensity(MixtureBatch):
         >>> NormalMixture([[0.5, 0.5]], [[0.0, 0.0]], [[1.0, 4.0]]).logpdf(0.0)
         array([-1.20662061])
         """
-        mixture, points = self._meet(y)
+        mixture, points = self._merged()._meet(y)
         if self.n_targets == 1:
             return univariate.logpdf(points[..., 0], *mixture._line())
         logpdf = np.empty(points.shape[:-1])
-        for rows in mixture._blocks(n_leading(points) * self.n_components * self.n_targets):
+        for rows in mixture._blocks(n_leading(points) * mixture.n_components * self.n_targets):
             joint = mixture[rows]._joint_logpdf(points[..., rows, :])
             logpdf[..., rows] = logsumexp(joint, axis=-1)
         return logpdf

@@ -58,20 +58,23 @@ class JointMixture(OneTargetMixture):
         >>> mixture.modes().points
         array([[-2.99999991,  2.99999991]])
         """
+        merged = self._merged()
         if self.n_targets == 1:
-            points, logpdf, counts = univariate.modes(*self._line())
-            return Modes(self._like_y(points), logpdf, counts)
-        parts = [
-            multivariate.modes(part._weights, part._centre()[1], part._scale)
-            for part in self._parts(self.n_components**2 * self.n_targets * PAIRS)
-        ]
-        offsets, logpdf, counts = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return Modes(self.mean()[:, None] + offsets, logpdf, counts)
+            points, logpdf, counts = univariate.modes(*merged._line())
+            points = self._like_y(points)
+        else:
+            parts = [
+                multivariate.modes(part._weights, part._centre()[1], part._scale)
+                for part in merged._parts(merged.n_components**2 * self.n_targets * PAIRS)
+            ]
+            offsets, logpdf, counts = (np.concatenate(part) for part in zip(*parts, strict=True))
+            points = self.mean()[:, None] + offsets
+        return Modes(self._padded(points), self._padded(logpdf), counts)
 
     def mode(self) -> Array:
         """Where the density is highest, shape (n,) or (n, D); see `modes`."""
         if self.n_targets == 1:
-            return self._like_y(univariate.mode(*self._line()))
+            return self._like_y(univariate.mode(*self._merged()._line()))
         return self.modes().points[:, 0]
 
     def region_level(
@@ -150,14 +153,15 @@ class JointMixture(OneTargetMixture):
         >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).entropy()
         array([1.41893853])
         """
+        merged = self._merged()
         if self.n_targets == 1:
-            return univariate.entropy(*self._line())
+            return univariate.entropy(*merged._line())
         check_count("n_samples", n_samples)
         rng = generator(random_state)
-        gaussian = self._scale.log_determinant() + 0.5 * self.n_targets * (1 + LOG_2PI)
-        entropy = (entr(self._weights) + self._weights * gaussian).sum(axis=1)
-        for rows in self._blocks(n_samples * self.n_components * self.n_targets):
-            part = self[rows]
+        gaussian = merged._scale.log_determinant() + 0.5 * self.n_targets * (1 + LOG_2PI)
+        entropy = (entr(merged._weights) + merged._weights * gaussian).sum(axis=1)
+        for rows in merged._blocks(n_samples * merged.n_components * self.n_targets):
+            part = merged[rows]
             posterior = part._posterior(part._component_logpdf(part._draw(n_samples, rng)))
             entropy[rows] -= entr(posterior).sum(axis=-1).mean(axis=0)
         return np.asarray(entropy)
@@ -196,10 +200,10 @@ class JointMixture(OneTargetMixture):
         >>> mixture.energy_score([3.0, 4.0])
         array([4.21484271])
         """
-        mixture, points = self._meet(y)
+        mixture, points = self._merged()._meet(y)
         if self.n_targets == 1:
             return self.crps(y)
-        width = self.n_components * PAIRS
+        width = mixture.n_components * PAIRS
         if n_samples is not None:
             width, rng = check_count("n_samples", n_samples), generator(random_state)
         score = np.empty(points.shape[:-1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,9 @@ from skmdn.distribution import univariate
 from skmdn.distribution.batch import check_coverage, check_probability
 from skmdn.distribution.density import MixtureDensity
 from skmdn.distribution.scale import Array
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Region(NamedTuple):
@@ -226,7 +229,8 @@ class OneTargetMixture(MixtureDensity):
                 [ 3.35514637,  6.64485363]]])
         """
         check_coverage(coverage)
-        return Region(*univariate.region(coverage, *self._one_target("region")))
+        found = univariate.region(coverage, *self._one_target("region")._line())
+        return Region(self._padded(found[0]), *found[1:])
 
     def region_coverage(self, y: npt.ArrayLike) -> Array:
         """Probability of the highest-density region of one target that y is on the border of.
@@ -265,27 +269,28 @@ class OneTargetMixture(MixtureDensity):
 
     # --- how they are asked ------------------------------------------------------------------
 
-    def _one_target(self, question: str) -> tuple[Array, Array, Array]:
-        """The parameters `univariate` takes, or one line that points to `marginal`."""
+    def _one_target(self, question: str) -> Self:
+        """The mixtures to ask, or one line that points to `marginal`."""
         if self.n_targets > 1:
             raise ValueError(
                 f"{question} is defined for one target and this mixture has {self.n_targets}: "
                 f"ask marginal(dim).{question}"
             )
-        return self._line()
+        return self._merged()
 
     def _ask(self, question: Callable[..., Array], **values: npt.ArrayLike) -> Array:
         """Ask at points, each under the name of its argument."""
-        self._one_target(question.__name__)
+        mixture = self._one_target(question.__name__)
         points = [self._points(y, name, 1, self._scalar)[..., 0] for name, y in values.items()]
-        mixture = self._repeated(max(y.shape[-1] for y in points))
+        mixture = mixture._repeated(max(y.shape[-1] for y in points))
         return question(*points, *mixture._line())
 
     def _ask_level(self, question: Callable[..., Array], name: str, level: npt.ArrayLike) -> Array:
         """Ask at probabilities; the answers are values of y."""
-        self._one_target(question.__name__)
+        mixture = self._one_target(question.__name__)
         levels = check_probability(name, level)
-        mixture = self._repeated(levels.shape[-1]) if len(self) == 1 and levels.ndim else self
+        if len(self) == 1 and levels.ndim:
+            mixture = mixture._repeated(levels.shape[-1])
         try:
             levels = np.broadcast_to(levels, np.broadcast_shapes(levels.shape, (len(mixture),)))
         except ValueError:

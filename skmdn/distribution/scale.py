@@ -35,6 +35,10 @@ class Diagonal:
         """Broadcast the leading axes to this shape, without a copy."""
         return Diagonal(np.broadcast_to(self.sds, (*leading, *self.sds.shape[-1:])))
 
+    def numbers(self) -> Array:
+        """All it holds, shape (..., D)."""
+        return self.sds
+
     def standard_deviations(self) -> Array:
         """Of each target, shape (..., D)."""
         return self.sds
@@ -101,6 +105,10 @@ class Triangular:
     def broadcast_to(self, leading: tuple[int, ...]) -> Triangular:
         """Broadcast the leading axes to this shape, without a copy."""
         return Triangular(np.broadcast_to(self.lower, (*leading, *self.lower.shape[-2:])))
+
+    def numbers(self) -> Array:
+        """All it holds, shape (..., D * D)."""
+        return self.lower.reshape(*self.lower.shape[:-2], -1)
 
     def standard_deviations(self) -> Array:
         """Of each target, shape (..., D)."""

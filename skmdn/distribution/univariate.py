@@ -38,10 +38,10 @@ from ._roots import (
     Rows,
     blocks,
     columns,
-    distinct,
     log_density,
     logsumexp,
     tail_quantile,
+    without_empty,
 )
 
 
@@ -186,7 +186,7 @@ def isf(q: ArrayLike, weights: Array, means: Array, scales: Array) -> Array:
 
 
 def _quantile(p: Array, side: Array, weights: Array, means: Array, scales: Array) -> Array:
-    return _inside_quantile(p, side, *distinct(weights, means, scales))
+    return _inside_quantile(p, side, *without_empty(weights, means, scales))
 
 
 @functools.partial(_pointwise, size=4 * BLOCK)  # all roots of a block are found together
@@ -242,8 +242,7 @@ def crps(y: ArrayLike, weights: Array, means: Array, scales: Array) -> Array:
     E|Y - y| - E|Y - Y'| / 2 in closed form (Grimit et al. 2006). The part that is left when all
     scales vanish is a sum of squares and not a difference: components far apart do not cancel.
     """
-    components = distinct(weights, means, scales)
-    return _distance(y, *components) - _blur_of_pairs(*components)
+    return _distance(y, weights, means, scales) - _blur_of_pairs(weights, means, scales)
 
 
 @_pointwise
@@ -311,7 +310,7 @@ def modes(weights: Array, means: Array, scales: Array) -> tuple[Array, Array, Ro
     counts : ndarray of shape (n,)
         How many there are.
     """
-    components = distinct(weights, means, scales)
+    components = without_empty(weights, means, scales)
     locations, log_densities = np.full((2, *weights.shape), np.nan)
     counts = np.empty(len(weights), np.intp)
     for some in blocks(*weights.shape):
@@ -325,7 +324,7 @@ def modes(weights: Array, means: Array, scales: Array) -> tuple[Array, Array, Ro
 @_quietly
 def mode(weights: Array, means: Array, scales: Array) -> Array:
     """Where the density is highest; the lowest of such places where several tie."""
-    components = distinct(weights, means, scales)
+    components = without_empty(weights, means, scales)
     result = np.empty(len(weights))
     for some in blocks(*weights.shape):
         rows, locations, log_densities = find_modes(_rows(components, some), highest=True)
@@ -356,7 +355,7 @@ def region(
     log_level : ndarray of shape (n,)
         Log-density at all their ends.
     """
-    components = distinct(weights, means, scales)
+    components = without_empty(weights, means, scales)
     coverage = np.broadcast_to(np.asarray(coverage, np.float64), len(weights))
     ends = np.full((len(weights), 2 * weights.shape[1]), np.nan)
     log_level = np.empty(len(weights))
@@ -370,7 +369,7 @@ def region(
 @_quietly
 def region_coverage(y: ArrayLike, weights: Array, means: Array, scales: Array) -> Array:
     """P(p(Y) >= p(y)): probability of the highest-density region with y on its border."""
-    components = distinct(weights, means, scales)
+    components = without_empty(weights, means, scales)
     levels = np.maximum(logpdf(y, weights, means, scales), -1e300)  # where the density is 0
     coverage = np.empty((int(np.prod(levels.shape[:-1])), len(weights)))
     for some in blocks(*weights.shape):
@@ -390,7 +389,7 @@ def entropy(weights: Array, means: Array, scales: Array, tol: float = 1e-8) -> A
 
     Adaptive Gauss-Legendre quadrature on intervals that no component near is narrower than.
     """
-    components = distinct(weights, means, scales)
+    components = without_empty(weights, means, scales)
     result = np.empty(len(weights))
     for some in blocks(len(weights), N_NODES * weights.shape[1]):
         result[some] = find_entropy(_rows(components, some), tol)

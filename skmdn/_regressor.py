@@ -28,8 +28,8 @@ class MDNRegressor(NetworkFitting, RegressorMixin, BaseEstimator):
     Parameters
     ----------
     n_components : int, default=5
-        Gaussians in the mixture of each network. Each of ``atoms_`` has one more, which stays
-        there and is as narrow as ``reg_covar`` allows.
+        Gaussians in the mixture of each network, which has one more for each of ``atoms_``, at
+        that value and as narrow as ``reg_covar`` allows.
     noise_type : {"full", "diagonal", "isotropic", "isotropic_across_components", "fixed"}, \
 default="diagonal"
         The components' covariances: any; one variance a component and target; one a component; one
@@ -87,9 +87,12 @@ default="diagonal"
     alpha_ : float
         The weight decay they were trained with; training that goes on keeps to it under "auto".
     atoms_ : ndarray of shape (n_atoms,) or (n_atoms, n_outputs)
-        Values of y that ten distinct rows or more share and that stand out (zeros, limits), or
-        all of these if y hardly takes others (grades, counts). None where the components have one
-        width in common.
+        Values of y that many rows share. Ten distinct rows have to, or a quarter of all. If there
+        are no more than 100 such values and nine rows in ten have one of them (grades, counts),
+        they are all of these; else those that stand out (zeros, limits): two rows in a hundred
+        have it, and five times as many as have the value of a typical other row. Of several
+        targets, all have to be equal; `AutoregressiveMDNRegressor` looks at each by itself. Empty
+        where the components have one width in common.
     n_iter_ : int
         Passes over the training rows.
     best_iter_ : int
@@ -238,8 +241,9 @@ default="diagonal"
     def partial_fit(self, X, y, sample_weight=None):
         """Take one pass over a block of rows, from where the last call ended.
 
-        The first call decides how X and y are scaled: its rows must be a sample of all, and the
-        more they are, the better. So must every block, as networks forget what they no longer
+        The first call decides how X and y are scaled, which features have but two values, and
+        which values are ``atoms_``: its rows must be a sample of all, and the more they are, the
+        better. So must every block, as networks forget what they no longer
         see. The step size falls with the number of steps taken. No rows are held out. A block has
         two rows at least.
 

@@ -121,6 +121,24 @@ def test_a_change_of_units_is_a_change_of_units(noise_type):
     assert_allclose(shifted, expected.score_samples(X, BOTH), atol=1e-4)
 
 
+def test_weights_decide_what_is_common():
+    rng = np.random.default_rng(0)
+    rows, targets = rng.normal(size=(300, 2)), np.append(rng.normal(size=290), np.zeros(10))
+    weights = np.where(targets == 0, 3.0, 1.0)
+    assert_array_equal(small(max_iter=1).fit(rows, targets, weights).atoms_, [0.0])
+    lighter = np.where(targets == 0, 0.5, 1.0)
+    assert_array_equal(small(max_iter=1).fit(rows, targets, lighter).atoms_, [])
+
+
+def test_the_curve_of_the_targets_is_that_of_the_rest():
+    """Zeros and the rest together are no normal distribution on any curve."""
+    model = small(max_iter=1).fit(X, y)
+    positive = (y[y > 0] - model._y_mean) / model._y_scale
+    scores = model._link.inverse(positive[None])[0]
+    assert stats.skew(positive) > 1.5
+    assert abs(stats.skew(scores)) < 0.5
+
+
 def test_training_that_goes_on_keeps_its_atoms():
     """They are decided with the scales; later rows need have none."""
     model = small(warm_start=True).fit(X, y)

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import numpy as np
 
-#: Fewest distinct rows that share an atom.
-_LEAST_ROWS = 10
-#: So many values at most that so many of the rows have are a grid: all of them are atoms.
+#: Distinct rows that have to share a value, or a share of all rows where so many are distinct:
+#: with few different X, a value can be common and yet be on few distinct rows.
+_LEAST_ROWS, _LARGE_SHARE, _ENOUGH_ROWS = 10, 0.25, 40
+#: Where such values are no more than this, and this share of the rows has one of them, y lies on a
+#: grid, and all of them are atoms.
 _MOST_VALUES, _SHARE_OF_GRID = 100, 0.9
-#: Else a value is one that is so many times as common as that of a typical row, within bounds on
-#: its share. Of a grid too fine, some values alone would do harm: the others had to be peaks.
-_TIMES_TYPICAL, _BOUNDS = 5.0, (0.02, 0.1)
+#: Else those are atoms that have this share of the rows, and so many times that of the value which
+#: a typical other row has. Single values of a fine grid would do harm: the components of the rest
+#: would become peaks at the other ones.
+_LEAST_SHARE, _TIMES_TYPICAL = 0.02, 5.0
 
 
 def find_atoms(y: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -32,11 +35,19 @@ def find_atoms(y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     values, positions, counts = np.unique(y, axis=0, return_inverse=True, return_counts=True)
     shares = np.bincount(positions.ravel(), weights) / weights.sum()
     common = counts >= _LEAST_ROWS
+    if len(y) >= _ENOUGH_ROWS:
+        common |= shares >= _LARGE_SHARE
     if common.sum() <= _MOST_VALUES and shares[common].sum() >= _SHARE_OF_GRID:
         return values[common]
-    ascending = np.sort(shares)
-    typical = ascending[np.searchsorted(ascending.cumsum(), 0.5)]
-    return values[common & (shares >= np.clip(_TIMES_TYPICAL * typical, *_BOUNDS))]
+    candidates = np.flatnonzero(common & (shares >= _LEAST_SHARE))
+    return values[[k for k in candidates if _stands_out(shares, k)]]
+
+
+def _stands_out(shares: np.ndarray, k: np.intp) -> bool:
+    """Tell whether value k is much commoner than the one that a typical row not at it has."""
+    others = np.sort(np.delete(shares, k))
+    typical = others[np.searchsorted(others.cumsum(), 0.5 * others.sum())]
+    return bool(shares[k] >= _TIMES_TYPICAL * typical)
 
 
 def at_atoms(y: np.ndarray, atoms: np.ndarray) -> np.ndarray:

@@ -3,7 +3,8 @@
 A network learns fastest where its inputs are spread evenly; outliers, heavy tails and units then
 do not matter, since only the order of the values does. Between the values seen the map is linear,
 beyond them it is constant: nothing at prediction is farther out than the training rows were.
-Features of two values, which no wave tells apart better than a line does, come last.
+Features of two values come last: between two points a wave is no better than a line, and networks
+take them without.
 """
 
 from __future__ import annotations

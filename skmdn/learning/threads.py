@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import torch
 
-#: Multiplications that pay for a second of torch's threads, and for more. One core has NumPy (see
-#: `skmdn.learning.arrays`), whose small operations take half as long: with two threads, steps of
-#: fewer took 1.3 to 1.7 times as long.
+#: Multiplications that pay for two of torch's threads, and for more than two. With one thread,
+#: NumPy does the work (see `skmdn.learning.arrays`), whose small operations take half as long: on
+#: two cores, smaller steps took 1.3 to 1.7 times as long with two threads.
 _WORTH_TWO, _WORTH_MORE = 2**28, 2**24
 
 

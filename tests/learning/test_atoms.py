@@ -32,6 +32,13 @@ SPECIAL = {  # and the values that stand out
     "too few of each": (np.arange(90) % 10, []),
     "a fine grid": (np.arange(4000) % 200, []),
     "peaks of a fine grid": (np.append(np.arange(4000) % 200, [7.0] * 200), [7.0]),
+    "two limits that most are at": (
+        np.append(smooth(50), [-9.0] * 300 + [9.0] * 300),
+        [-9.0, 9.0],
+    ),
+    "a coarse grid of rare values": (np.arange(95) % 10, []),
+    "common ones of a grid": (np.append(np.arange(90) % 10, [3] * 8 + [4] * 8 + [5] * 8), []),
+    "few rows": (np.append(smooth(30), np.zeros(9)), []),
     "numbers rounded": (smooth(2000).round(2), []),
 }
 
@@ -45,9 +52,16 @@ def test_atoms_are_values_that_stand_out_or_a_grid(y, expected):
 
 def test_weights_count():
     y = np.append(smooth(500), np.zeros(10))
-    weights = np.where(y == 0, 1.0, 1.0)
-    assert len(found(y, weights)) == 0
+    assert len(found(y)) == 0
     assert_array_equal(found(y, np.where(y == 0, 3.0, 1.0)), [[0.0]])
+
+
+def test_a_quarter_of_all_rows_need_not_be_distinct():
+    """Rows with few different X are merged: their weights count."""
+    y = np.append(smooth(60), [0.0, 0.0])
+    assert_array_equal(found(y, np.where(y == 0, 20.0, 1.0)), [[0.0]])
+    assert len(found(y, np.where(y == 0, 5.0, 1.0))) == 0
+    assert len(found(y[30:], np.where(y[30:] == 0, 20.0, 1.0))) == 0
 
 
 def test_of_several_targets_whole_rows_are_atoms():

@@ -22,6 +22,11 @@ def test_features_of_two_values_come_last():
     assert_array_equal(features.transform(X), NormalScores(ordered, ONES).transform(ordered))
 
 
+def test_features_of_three_values_have_waves():
+    three = np.column_stack([np.arange(90) % 3, np.arange(90) % 2]).astype(float)
+    assert NormalScores(three, ONES).n_plain == 1
+
+
 def test_scores_are_van_der_waerdens():
     expected = stats.norm.ppf((stats.rankdata(NUMERIC, axis=0) - 0.5) / 90)
     assert_allclose(NormalScores(NUMERIC, ONES).transform(NUMERIC), expected, atol=1e-9)

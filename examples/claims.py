@@ -24,7 +24,7 @@ def claim_probability(age, distance):
 
 def typical_cost(age):
     """The median cost of an accident, in euros."""
-    return 900.0 + 12.0 * (age - 50.0) ** 2 / 10.0
+    return 900.0 + 1.2 * (age - 50.0) ** 2
 
 
 def simulate(n, rng):

@@ -132,14 +132,13 @@ class NetworkFitting(NetworkMixtures):
         # Rows are in an order that is none: the first are a sample of all.
         first, weights = rows.first[: NormalScores.max_rows], rows.weights[: NormalScores.max_rows]
         self._features = NormalScores(dense(X[first]), weights)
-        y = y[first]
-        atoms = find_atoms(y, weights) if noise.per_component else y[:0]
+        sample = y[first]
+        atoms = find_atoms(sample, weights) if noise.per_component else sample[:0]
         self.atoms_ = atoms if self._y_ndim == 2 else atoms[:, 0]
-        self._atoms = (atoms - self._y_mean) / self._y_scale
         self._link = None
         if noise.all_free(self.n_components, self.n_outputs_):
-            rest = elsewhere(at_atoms(y, atoms))
-            standardised = (y[rest] - self._y_mean) / self._y_scale
+            rest = elsewhere(at_atoms(sample, atoms))
+            standardised = (sample[rest] - self._y_mean) / self._y_scale
             self._link = JohnsonLink.fit(standardised, weights[rest])
         # Log-densities of standardised targets are larger by the log of the unit's volume.
         self._log_unit = float(np.log(self._y_scale).sum())
@@ -157,13 +156,14 @@ class NetworkFitting(NetworkMixtures):
 
     def _mixture_loss(self):
         noise = NOISE_MODELS[self.noise_type]
+        atoms = (self.atoms_.reshape(-1, self.n_outputs_) - self._y_mean) / self._y_scale
         return MixtureLoss(
             n_components=self.n_components,
             n_targets=self.n_outputs_,
             noise=noise,
             reg_covar=float(self.reg_covar),  # a NumPy scalar is double precision
             link=self._link,
-            atoms=self._atoms if len(self._atoms) else None,
+            atoms=atoms if len(atoms) else None,
             fixed_variance=1.0
             if noise.learned
             else fixed_variance(self.fixed_noise_level, self._y_scale[0]),

@@ -243,9 +243,8 @@ default="diagonal"
 
         The first call decides how X and y are scaled, which features have but two values, and
         which values are ``atoms_``: its rows must be a sample of all, and the more they are, the
-        better. So must every block, as networks forget what they no longer
-        see. The step size falls with the number of steps taken. No rows are held out. A block has
-        two rows at least.
+        better. So must every block, as networks forget what they no longer see. The step size
+        falls with the number of steps taken. No rows are held out. A block has two rows at least.
 
         Parameters
         ----------

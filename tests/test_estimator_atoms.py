@@ -68,6 +68,10 @@ def test_grades_are_told_apart():
     truth = np.log(np.diff(cdf, prepend=0.0)[np.arange(500), grades[test].astype(int)])
     floor = stats.norm.logpdf(0.0, scale=1e-3 * grades[train].std())
     assert model.score(X[test], grades[test]) > truth.mean() + floor - 0.1
+    mixture, chances = model.predict_mixture(X[test]), model.predict_atoms(X[test])
+    for grade in range(6):
+        near = mixture.probability_between(grade - 0.01, grade + 0.01)
+        assert_allclose(chances[:, grade], near, atol=0.01)
 
 
 @pytest.mark.parametrize("targets", [y, BOTH], ids=["one", "two"])
@@ -157,4 +161,9 @@ def test_links_of_a_chain_have_their_own():
     chain = AutoregressiveMDNRegressor(small()).fit(X, targets)
     assert_array_equal(chain.estimators_[0].atoms_, [0.0])
     assert_array_equal(chain.estimators_[1].atoms_, [0.0, 1.0, 2.0])
-    assert np.isfinite(chain.score_samples(X, targets)).all()
+    # Where both are at atoms, their densities are those of two floors, and chances below one.
+    floors = stats.norm.logpdf(0.0, scale=1e-3 * targets.std(axis=0)).sum()
+    chances = chain.score_samples(X, targets)[y == 0] - floors
+    assert (chances < 1e-6).all()
+    truth = special.log_expit(2.0 * X[y == 0, 0]) + np.log(1.0 / 3.0)
+    assert_allclose(chances.mean(), truth.mean(), atol=0.15)

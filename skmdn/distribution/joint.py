@@ -200,9 +200,9 @@ class JointMixture(OneTargetMixture):
         >>> mixture.energy_score([3.0, 4.0])
         array([4.21484271])
         """
-        mixture, points = self._merged()._meet(y)
         if self.n_targets == 1:
             return self.crps(y)
+        mixture, points = self._merged()._meet(y)
         width = mixture.n_components * PAIRS
         if n_samples is not None:
             width, rng = check_count("n_samples", n_samples), generator(random_state)

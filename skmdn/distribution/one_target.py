@@ -106,8 +106,7 @@ class OneTargetMixture(MixtureDensity):
 
     def median(self) -> Array:
         """Median of one target, shape (n,), in units of y."""
-        self._one_target("median")
-        return self.ppf(0.5)
+        return self._one_target("median").ppf(0.5)
 
     def interval(self, coverage: float) -> tuple[Array, Array]:
         """Central, equal-tailed interval of one target.
@@ -128,9 +127,9 @@ class OneTargetMixture(MixtureDensity):
         >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).interval(0.95)
         (array([-1.95996398]), array([1.95996398]))
         """
-        self._one_target("interval")
+        mixture = self._one_target("interval")
         tail = (1 - check_coverage(coverage)) / 2
-        return self.ppf(tail), self.isf(tail)
+        return mixture.ppf(tail), mixture.isf(tail)
 
     # --- decisions, region and score ---------------------------------------------------------
 

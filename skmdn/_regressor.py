@@ -31,9 +31,10 @@ class MDNRegressor(NetworkFitting, RegressorMixin, BaseEstimator):
         Gaussians in the mixture of each network, which has one more for each of ``atoms_``, at
         that value and as narrow as ``reg_covar`` allows.
     noise_type : {"full", "diagonal", "isotropic", "isotropic_across_components", "fixed"}, \
-default="diagonal"
+default="full"
         The components' covariances: any; one variance a component and target; one a component; one
-        for all; one that is given, not learned. Isotropic means isotropic in the units of y.
+        for all; one that is given, not learned. Isotropic means isotropic in the units of y. The
+        first two are the same for one target.
     fixed_noise_level : float, default=1.0
         Standard deviation of every component in the units of y; only for ``"fixed"``.
     hidden_layer_sizes : int or array-like of int, default=(64, 64)
@@ -159,7 +160,7 @@ default="diagonal"
     def __init__(
         self,
         n_components=5,
-        noise_type="diagonal",
+        noise_type="full",
         *,
         fixed_noise_level=1.0,
         hidden_layer_sizes=(64, 64),

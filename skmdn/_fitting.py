@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from skmdn._networks import NetworkMixtures, own_random_state, torch_device
 from skmdn._scaling import fixed_variance, target_scaling
-from skmdn.learning.atoms import at_atoms, elsewhere, find_atoms
+from skmdn.learning.atoms import Pins, at_atoms, elsewhere, find_atoms
 from skmdn.learning.calibration import calibrate
 from skmdn.learning.features import NormalScores
 from skmdn.learning.initialization import starting_point
@@ -133,13 +133,16 @@ class NetworkFitting(NetworkMixtures):
         first, weights = rows.first[: NormalScores.max_rows], rows.weights[: NormalScores.max_rows]
         self._features = NormalScores(dense(X[first]), weights)
         sample = y[first]
-        atoms = find_atoms(sample, weights) if noise.per_component else sample[:0]
+        atoms = sample[:0]
+        if noise.per_component:
+            atoms = find_atoms(sample, weights, may_be_open=noise.per_target)
         self.atoms_ = atoms if self._y_ndim == 2 else atoms[:, 0]
         self._link = None
         if noise.all_free(self.n_components, self.n_outputs_):
-            rest = elsewhere(at_atoms(sample, atoms))
-            standardised = (sample[rest] - self._y_mean) / self._y_scale
-            self._link = JohnsonLink.fit(standardised, weights[rest])
+            at = at_atoms(sample, atoms)
+            free = [elsewhere(at[:, said]) for said in ~np.isnan(atoms.T)]  # target by target
+            standardised = (sample - self._y_mean) / self._y_scale
+            self._link = JohnsonLink.fit(standardised, weights[:, None] * np.transpose(free))
         # Log-densities of standardised targets are larger by the log of the unit's volume.
         self._log_unit = float(np.log(self._y_scale).sum())
         self._loss = self._mixture_loss()
@@ -157,13 +160,17 @@ class NetworkFitting(NetworkMixtures):
     def _mixture_loss(self):
         noise = NOISE_MODELS[self.noise_type]
         atoms = (self.atoms_.reshape(-1, self.n_outputs_) - self._y_mean) / self._y_scale
+        is_open = np.isnan(atoms).any(axis=1)
+        atoms, open_atoms = atoms[~is_open], atoms[is_open]
+        pinned = open_atoms, self.n_components, noise.coupled
         return MixtureLoss(
-            n_components=self.n_components,
+            n_components=self.n_components + len(open_atoms),
             n_targets=self.n_outputs_,
             noise=noise,
             reg_covar=float(self.reg_covar),  # a NumPy scalar is double precision
             link=self._link,
             atoms=atoms if len(atoms) else None,
+            pins=Pins.at(*pinned) if len(open_atoms) else None,
             fixed_variance=1.0
             if noise.learned
             else fixed_variance(self.fixed_noise_level, self._y_scale[0]),

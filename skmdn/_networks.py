@@ -30,6 +30,7 @@ class NetworkMixtures(PredictionSets):
     """Rows checked, and turned into mixtures by networks that `MDNRegressor` has fitted."""
 
     device: str
+    atoms_: Array
     network_: MixtureNetwork
     _loss: MixtureLoss
     _features: NormalScores
@@ -107,6 +108,8 @@ class NetworkMixtures(PredictionSets):
 
         The distribution of a row has y within a few thousandths of its standard deviation (the
         root of ``reg_covar``) there; the probability between limits so close would miss some.
+        Of several targets, one that an atom leaves open has another value than the atoms that say
+        as much and more: those of (0, NaN) and (0, 0) add up to how often the first is zero.
 
         Parameters
         ----------
@@ -133,7 +136,7 @@ class NetworkMixtures(PredictionSets):
         def at_atoms(mixture):
             """Add up what the members give them."""
             members = mixture.weights.reshape(len(mixture), -1, self._loss.n_weights)
-            return members[:, :, self._loss.n_components :].sum(axis=1)
+            return members[:, :, self._loss.n_weights - len(self.atoms_) :].sum(axis=1)
 
         return self._answers(X, at_atoms)
 

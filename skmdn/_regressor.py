@@ -29,7 +29,8 @@ class MDNRegressor(NetworkFitting, RegressorMixin, BaseEstimator):
     ----------
     n_components : int, default=5
         Gaussians in the mixture of each network, which has one more for each of ``atoms_``, at
-        that value and as narrow as ``reg_covar`` allows.
+        that value and as narrow as ``reg_covar`` allows; where an atom leaves targets open, it has
+        a mean and a covariance of these.
     noise_type : {"full", "diagonal", "isotropic", "isotropic_across_components", "fixed"}, \
 default="full"
         The components' covariances: any; one variance a component and target; one a component; one
@@ -92,8 +93,11 @@ default="full"
         are no more than 100 such values and nine rows in ten have one of them (grades, counts),
         they are all of these; else those that stand out (zeros, limits): two rows in a hundred
         have it, and five times as many as have the value of a typical other row. Of several
-        targets, all have to be equal; `AutoregressiveMDNRegressor` looks at each by itself. Empty
-        where the components have one width in common.
+        targets, those that ten distinct rows have together, NaN where the others may be anything;
+        such atoms come first, and how they go on is learned. A target of which so many go together
+        with others that this is not to be had is left out; `AutoregressiveMDNRegressor` looks at
+        each by itself. With isotropic noise all targets have to be equal. Empty where the
+        components have one width in common.
     n_iter_ : int
         Passes over the training rows.
     best_iter_ : int

@@ -37,6 +37,16 @@ X, y = hurdle(300)
 BOTH = np.column_stack([y, np.where(y == 0, 3.0, y + X[:, 0])])
 
 
+def half_open(n, seed=0):
+    """The same, beside a second target that is normal and tells whether the first is zero."""
+    X, first = hurdle(n, seed)
+    noise = np.random.default_rng([seed, 1]).normal(size=n)
+    return X, np.column_stack([first, X[:, 0] + 2.0 * (first == 0) + SD * noise])
+
+
+OPEN = half_open(300)[1]
+
+
 def test_zeros_are_as_likely_as_they_are_and_the_rest_is_learned_beside_them():
     model = small(n_estimators=8, max_iter=200).fit(*hurdle(2000))
     fresh, targets = hurdle(1000, seed=1)
@@ -93,6 +103,42 @@ def test_each_network_has_a_component_at_each_atom(noise_type, targets):
     assert_allclose(model.predict(X[:5]), mixture.mean(), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("noise_type", ["full", "diagonal"])
+def test_what_an_atom_leaves_open_is_learned(noise_type):
+    model = small(noise_type=noise_type, n_estimators=8, max_iter=200).fit(*half_open(2000))
+    assert_array_equal(model.atoms_, [[0.0, np.nan]])
+    fresh, targets = half_open(1000, seed=1)
+    zero, truth = targets[:, 0] == 0, special.expit(2.0 * fresh[:, 0])
+    assert np.abs(model.predict_atoms(fresh)[:, 0] - truth).mean() < 0.04
+    mixture, scale = model.predict_mixture(fresh), half_open(2000)[1].std(axis=0)
+    # At zero, the first target has the density of the floor, whatever the second is.
+    floor = stats.norm.logpdf(0.0, scale=1e-3 * scale[0])
+    second = stats.norm.logpdf(targets[:, 1], fresh[:, 0] + 2.0, SD)
+    regret = (np.log(truth) + floor + second - mixture.logpdf(targets))[zero]
+    assert regret.mean() < 0.1
+    first = stats.lognorm(SD, scale=np.exp(fresh[:, 0])).logpdf(targets[:, 0])
+    second = stats.norm.logpdf(targets[:, 1], fresh[:, 0], SD)
+    regret = (np.log1p(-truth) + first + second - mixture.logpdf(targets))[~zero]
+    assert regret.mean() < 0.2
+    # What is known of the first target tells of the second.
+    told = mixture.condition([0], np.zeros((1000, 1))).mean()
+    assert np.abs(told[:, 0] - fresh[:, 0] - 2.0).mean() < 0.1
+
+
+@pytest.mark.parametrize("noise_type", ["full", "diagonal"])
+def test_a_component_at_an_open_atom_is_pinned_to_it(noise_type):
+    model = small(noise_type=noise_type, reg_covar=1e-4).fit(X, OPEN)
+    mixture, sd = model.predict_mixture(X[:5]), 1e-2 * OPEN.std(axis=0)
+    assert mixture.n_components == 2 * (2 + 1)
+    pinned = mixture.means[:, 2::3], mixture.covariances[:, 2::3]
+    assert_allclose(pinned[0][..., 0], 0.0, atol=1e-12)
+    assert_allclose(pinned[1][..., 0, 0], sd[0] ** 2, rtol=1e-9)
+    assert_allclose(pinned[1][..., 0, 1], 0.0, atol=1e-15)
+    assert (pinned[1][..., 1, 1] > 10.0 * sd[1] ** 2).all()
+    assert (np.ptp(pinned[0][..., 1], axis=0) > 0.01).all()
+    assert_allclose(model.predict(X[:5]), mixture.mean(), rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("noise_type", ["isotropic_across_components", "fixed"])
 def test_components_of_one_width_have_no_atoms(noise_type):
     model = small(noise_type=noise_type).fit(X, y)
@@ -101,28 +147,30 @@ def test_components_of_one_width_have_no_atoms(noise_type):
     assert model.predict_mixture(X[:1]).n_components == 4
 
 
-@pytest.mark.parametrize("targets", [y, BOTH], ids=["one", "two"])
+@pytest.mark.parametrize("targets", [y, BOTH, OPEN], ids=["one", "two", "open"])
 @pytest.mark.parametrize("noise_type", NOISE_TYPES)
 def test_held_out_scores_are_those_of_the_densities(noise_type, targets):
     model = small(noise_type=noise_type, validation_fraction=0.5).fit(X, targets)
     assert_allclose(model.oof_mixture(X).logpdf(targets).mean(), model.oof_score_, rtol=1e-5)
 
 
-def test_weights_are_repetitions():
+@pytest.mark.parametrize("targets", [BOTH, OPEN], ids=["two", "open"])
+def test_weights_are_repetitions(targets):
     weights = np.random.default_rng(0).integers(0, 4, size=300)
     index = np.random.default_rng(1).permutation(np.repeat(np.arange(300), weights))
-    model, twin = small().fit(X, BOTH, weights), small().fit(X[index], BOTH[index])
+    model, twin = small().fit(X, targets, weights), small().fit(X[index], targets[index])
     assert_array_equal(model.atoms_, twin.atoms_)
     assert_same(model.predict_mixture(X), twin.predict_mixture(X))
 
 
+@pytest.mark.parametrize("targets", [BOTH, OPEN], ids=["two", "open"])
 @pytest.mark.parametrize("noise_type", NOISE_TYPES)
-def test_a_change_of_units_is_a_change_of_units(noise_type):
-    expected = small(noise_type=noise_type).fit(X, BOTH)
-    found = small(noise_type=noise_type).fit(X, 1e6 * BOTH)
+def test_a_change_of_units_is_a_change_of_units(noise_type, targets):
+    expected = small(noise_type=noise_type).fit(X, targets)
+    found = small(noise_type=noise_type).fit(X, 1e6 * targets)
     assert_allclose(found.atoms_, 1e6 * expected.atoms_)
-    shifted = found.score_samples(X, 1e6 * BOTH) + 2 * np.log(1e6)
-    assert_allclose(shifted, expected.score_samples(X, BOTH), atol=1e-4)
+    shifted = found.score_samples(X, 1e6 * targets) + 2 * np.log(1e6)
+    assert_allclose(shifted, expected.score_samples(X, targets), atol=1e-4)
 
 
 def test_weights_decide_what_is_common():

@@ -55,12 +55,15 @@ def starting_point(
 ) -> Tensor:
     """Return the flat vector a training on ``table`` (features, targets, weight) starts from."""
     y, weights = table[:, architecture.n_features : -1], table[:, -1]
-    atoms = np.zeros((0, y.shape[1])) if loss.atoms is None else loss.atoms
-    at = at_atoms(y.numpy(), atoms.astype(np.float32))
+    at = at_atoms(y.numpy(), loss.all_atoms.astype(np.float32))
     rest = torch.from_numpy(elsewhere(at))
-    means = slab_means(y[rest], weights[rest], loss.n_components)
-    log_odds = atom_log_odds(at, weights.numpy(), loss.n_components)
-    head_bias = starting_head_bias(loss, means.numpy(), log_odds)
+    n_free = loss.n_weights - at.shape[1]
+    n_open = loss.n_components - n_free
+    means = slab_means(y[rest], weights[rest], n_free).numpy()
+    if n_open:
+        means = np.concatenate([means, means_at(y.numpy(), weights.numpy(), at[:, :n_open])])
+    log_odds = atom_log_odds(at, weights.numpy(), n_free)
+    head_bias = starting_head_bias(loss, means, log_odds)
     frequency_factor *= refinement(len(table))
     return starting_parameters(architecture, head_bias, generator, frequency_factor)
 
@@ -68,6 +71,12 @@ def starting_point(
 def refinement(n_rows: int) -> float:
     """Return how many times as high frequencies should start: more rows tell of sharper bends."""
     return min(max(math.sqrt(n_rows / _PLAIN_ROWS), 1.0), _MOST_REFINED)
+
+
+def means_at(y: np.ndarray, weights: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Return the mean (A, D) of the rows at each atom, or that of all where there are none."""
+    of_rows = np.where(at.any(axis=0), at, True) * weights[:, None]
+    return np.asarray((of_rows / of_rows.sum(axis=0)).T @ y)
 
 
 def atom_log_odds(at: np.ndarray, weights: np.ndarray, n_components: int) -> np.ndarray:
@@ -90,7 +99,7 @@ def starting_head_bias(
     bias = np.zeros((1, loss.n_outputs, 1))
     logits, locations, raw_variances, _ = loss.split(bias)
     if log_odds is not None:
-        logits[0, loss.n_components :, 0] = log_odds
+        logits[0, loss.n_weights - len(log_odds) :, 0] = log_odds
     means = means[None, :, :, None]
     locations[:] = means if loss.link is None else loss.link.inverse(means)
     raw_variances[:] = raw_variance(_STARTING_VARIANCE)

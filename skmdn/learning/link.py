@@ -58,7 +58,10 @@ class JohnsonLink:
 
     @classmethod
     def fit(cls, y: np.ndarray, weights: np.ndarray) -> JohnsonLink:
-        """Fit a curve to each of the standardised targets (n, D), rows weighted."""
+        """Fit a curve to each of the standardised targets (n, D).
+
+        Rows are weighted, by ``weights`` (n,) or, target by target, (n, D).
+        """
         found = np.array([_johnson(column) for column in _quantiles(y, weights).T])
         return cls(*found.T[:, :, None].copy())
 
@@ -91,10 +94,11 @@ class JohnsonLink:
 def _quantiles(y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return weighted quantiles (q, D), by interpolation between mid-ranks."""
     quantiles = []
-    for column in y.T:
+    for column, own in zip(y.T, np.broadcast_to(weights.T, y.T.shape), strict=True):
         order = np.argsort(column, kind="stable")
-        ranks = np.cumsum(weights[order]) - 0.5 * weights[order]
-        quantiles.append(np.interp(_LEVELS, ranks / weights.sum(), column[order]))
+        order = order[own[order] > 0.0]
+        ranks = np.cumsum(own[order]) - 0.5 * own[order]
+        quantiles.append(np.interp(_LEVELS, ranks / own.sum(), column[order]))
     return np.stack(quantiles, axis=1)
 
 

@@ -29,7 +29,8 @@ a. Where T = I, the first two terms in brackets cancel.
 
 A variance shared by several components or targets collects the sum of their gradients.
 Behind the K components, an atom (see `skmdn.learning.atoms`) has a logit alone: it stays where it
-is, and its variances are reg_covar.
+is, and its variances are reg_covar. The last of the K may be at open atoms: targets that these
+pin have mu and sigma^2 like that, and no coupling.
 Arrays are laid out (members E, components K, targets D, rows B).
 """
 
@@ -45,6 +46,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from .arrays import Array, converted, namespace, softmax
+from .atoms import Pins
 from .link import JohnsonLink
 from .noise import NoiseModel, covariance_factor, decorrelated, excess_variance, regressions
 
@@ -67,6 +69,7 @@ class MixtureLoss:
     Parameters
     ----------
     n_components, n_targets : int
+        The components are those that are learned.
     noise : NoiseModel
         Which variances are free; see `skmdn.learning.noise.NOISE_MODELS`.
     reg_covar : float
@@ -78,6 +81,8 @@ class MixtureLoss:
         have a variance of its own.
     atoms : array of shape (A, D), default=None
         Where components that are not learned lie; None for nowhere.
+    pins : Pins, default=None
+        What of the components is not learned; None for nothing.
     """
 
     n_components: int
@@ -87,6 +92,7 @@ class MixtureLoss:
     fixed_variance: float = 1.0
     link: JohnsonLink | None = None
     atoms: Array | None = None
+    pins: Pins | None = None
 
     @cached_property
     def sizes(self) -> tuple[int, int, int, int]:
@@ -98,6 +104,16 @@ class MixtureLoss:
     def n_weights(self) -> int:
         """How many components a mixture has, atoms included."""
         return self.n_components + (0 if self.atoms is None else len(self.atoms))
+
+    @property
+    def all_atoms(self) -> np.ndarray:
+        """Where the last of the weights' components are, NaN where they are open, (A, D)."""
+        parts = [np.zeros((0, self.n_targets))]
+        if self.pins is not None:
+            parts.append(self.pins.atoms)
+        if self.atoms is not None:
+            parts.append(self.atoms)
+        return np.concatenate(parts)
 
     @property
     def n_outputs(self) -> int:
@@ -119,16 +135,19 @@ class MixtureLoss:
         )
         return logits, locations, variances, couplings
 
-    def components(self, locations: Array, raw_variances: Array) -> Components:
-        """Return means and variances, and what the chain rule needs of how they came about."""
+    def components(self, locations: Array, raw_variances: Array, couplings: Array) -> Components:
+        """Return what components are, and what the chain rule needs of how they came about."""
         if not self.noise.learned:
             one = locations[:1, :1, :1, :1]
-            return Components(locations, namespace(one).full_like(one, self.fixed_variance))
+            fixed = namespace(one).full_like(one, self.fixed_variance)
+            return Components(locations, fixed, couplings)
         excess = excess_variance(raw_variances)
         if self.link is None:
-            return Components(locations, excess)
-        means, slope, bend = self.link.curve(locations)
-        return Components(means, excess * slope * slope, slope, bend)
+            found = Components(locations, excess, couplings)
+        else:
+            means, slope, bend = self.link.curve(locations)
+            found = Components(means, excess * slope * slope, couplings, slope, bend)
+        return found if self.pins is None else found.pinned(self.pins)
 
     def variances(self, excess: Array, factors: Factors = 1.0) -> Array:
         """Return the variances of components, those above the floor so many times as large.
@@ -141,15 +160,15 @@ class MixtureLoss:
             factors = converted(np.reshape(factors, (-1, 1, 1, 1)), excess)
         return excess * factors + self.reg_covar
 
-    def errors(self, y: Array, found: Components, couplings: Array) -> tuple[Array, Array]:
+    def errors(self, y: Array, found: Components) -> tuple[Array, Array]:
         """Return r, of which the couplings' gradient is made, and e (E, K, D, B)."""
         residuals = y[:, None] - found.means
-        if couplings.shape[2] == 0:
+        if found.couplings.shape[2] == 0:
             return residuals, residuals
         if found.slope is None:
-            return residuals, decorrelated(couplings, residuals)
+            return residuals, decorrelated(found.couplings, residuals)
         residuals /= found.slope
-        return residuals, decorrelated(couplings, residuals) * found.slope
+        return residuals, decorrelated(found.couplings, residuals) * found.slope
 
     def log_density(self, raw: Array, y: Array, factors: Sequence[float] = (1.0,)) -> Array:
         """Return the log-densities (len(factors), E, B) of ``y`` (E, D, B), in nats.
@@ -159,8 +178,8 @@ class MixtureLoss:
         xp = namespace(raw)
         logits, locations, raw_variances, couplings = self.split(raw)
         logits = logits - xp.amax(logits, axis=1, keepdims=True)  # large ones swallow digits
-        found = self.components(locations, raw_variances)
-        _, e = self.errors(y, found, couplings)
+        found = self.components(locations, raw_variances, couplings)
+        _, e = self.errors(y, found)
         squares, constant = e * e, softmax(logits)[1] + self.n_targets * _HALF_LOG_2PI
         at_atoms = self._atom_terms(y)
         densities = []
@@ -186,12 +205,12 @@ class MixtureLoss:
             The negative log-likelihoods.
         """
         xp = namespace(y)
-        logits, locations, raw_variances, couplings = raw
+        logits, *parts = raw
         d_logits, d_locations, d_variances, d_couplings = out
-        found = self.components(locations, raw_variances)
+        found = self.components(*parts)
         variances = self.variances(found.excess)
 
-        r, e = self.errors(y, found, couplings)
+        r, e = self.errors(y, found)
         z = e / variances
         ze = z * e
         terms = (xp.log(variances) + ze).sum(2)
@@ -205,32 +224,38 @@ class MixtureLoss:
         pze = ze * p
         if self.noise.learned:
             # exp(a) / sigma^2 = 1 - reg_covar / sigma^2, written without the cancellation.
-            surplus = _summed_to(raw_variances, p - pze) * (found.excess / variances)
+            surplus = _summed_to(d_variances, p - pze) * (found.excess / variances)
             xp.multiply(surplus, 0.5, out=d_variances)
         pz = p * z if found.slope is None else p * z * found.slope
         xp.negative(pz, out=d_locations)
-        coupled = couplings.shape[2] > 0
+        coupled = found.couplings.shape[2] > 0
         for i, own in regressions(self.n_targets if coupled else 1):
-            d_locations[:, :, :i] += couplings[:, :, own] * pz[:, :, i : i + 1]
+            d_locations[:, :, :i] += found.couplings[:, :, own] * pz[:, :, i : i + 1]
             d_couplings[:, :, own] = -pz[:, :, i : i + 1] * r[:, :, :i]
         if found.bend is not None:
             bent = 2.0 * d_variances
             if coupled:
                 bent += pze + d_locations * r
             d_locations += found.bend * bent
+        if self.pins is not None:
+            d_locations *= self.pins.free
+            d_couplings *= self.pins.coupled
         return self.n_targets * _HALF_LOG_2PI + totals[:n_members] - totals[n_members:]
 
     def like(self, array: Array) -> MixtureLoss:
         """Return the same loss for arrays like this."""
         link = None if self.link is None else self.link.like(array)
         atoms = None if self.atoms is None else converted(self.atoms, array)
-        return replace(self, link=link, atoms=atoms)
+        pins = None if self.pins is None else self.pins.like(array)
+        return replace(self, link=link, atoms=atoms, pins=pins)
 
     def means(self, raw: Array) -> Array:
         """Return the mean (E, D, B) of each member's mixtures."""
         logits, means, _, _ = self.split(raw)
         if self.link is not None:
             means = self.link.means(means)
+        if self.pins is not None:
+            means = means * self.pins.free + self.pins.values
         weights = softmax(logits)[0][:, :, None]
         mean = (weights[:, : self.n_components] * means).sum(1)
         if self.atoms is not None:
@@ -246,11 +271,11 @@ class MixtureLoss:
 
     def parameters(self, raw: np.ndarray, factors: Factors = 1.0) -> MixtureParameters:
         """Return the mixtures that raw outputs (E, P, B) stand for; factors as in `variances`."""
-        logits, locations, raw_variances, couplings = self.split(raw)
-        found = self.components(locations, raw_variances)
+        logits, *parts = self.split(raw)
+        found = self.components(*parts)
         variances = self.variances(found.excess, factors)
         means, sds = found.means, np.sqrt(np.broadcast_to(variances, found.means.shape))
-        factor = self._factor(couplings, sds, found.slope)
+        factor = self._factor(found, sds)
         if self.atoms is not None:
             atoms, width = self.atoms[:, :, None], math.sqrt(self.reg_covar)
             means = _appended(means, atoms)
@@ -266,16 +291,14 @@ class MixtureLoss:
         )
 
     @staticmethod
-    def _factor(
-        couplings: np.ndarray, sds: np.ndarray, slope: np.ndarray | None
-    ) -> np.ndarray | None:
+    def _factor(found: Components, sds: np.ndarray) -> np.ndarray | None:
         """Return Cholesky factors (E, K, B, D, D) of components, if targets are coupled."""
-        if couplings.shape[2] == 0:
+        if found.couplings.shape[2] == 0:
             return None
-        if slope is None:
-            return covariance_factor(couplings, sds)
-        of_locations = covariance_factor(couplings, sds / slope)
-        return of_locations * np.moveaxis(slope, 2, -1)[..., None]
+        if found.slope is None:
+            return covariance_factor(found.couplings, sds)
+        of_locations = covariance_factor(found.couplings, sds / found.slope)
+        return of_locations * np.moveaxis(found.slope, 2, -1)[..., None]
 
 
 def _joined(of_components: Array, of_atoms: Array | None) -> Array:
@@ -306,14 +329,27 @@ class Components(NamedTuple):
     means : array
     excess : array
         The variances above their floor; where they are given, the variance.
+    couplings : array of shape (E, K, D (D - 1) / 2, B)
     slope, bend : array or None
         m' and m'' / m' of the link, where there is one.
     """
 
     means: Array
     excess: Array
+    couplings: Array
     slope: Array | None = None
     bend: Array | None = None
+
+    def pinned(self, pins: Pins) -> Components:
+        """Return them with some targets pinned."""
+        free = pins.free
+        return Components(
+            self.means * free + pins.values,
+            self.excess * free,
+            self.couplings * pins.coupled,
+            None if self.slope is None else self.slope * free + (1.0 - free),
+            None if self.bend is None else self.bend * free,
+        )
 
 
 @dataclass(frozen=True)

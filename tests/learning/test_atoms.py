@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skmdn.learning.atoms import at_atoms, elsewhere, find_atoms
-from skmdn.learning.initialization import atom_log_odds
+from skmdn.learning.atoms import Pins, at_atoms, elsewhere, find_atoms
+from skmdn.learning.initialization import atom_log_odds, means_at
 
 
 def found(y, weights=None):
@@ -64,10 +64,47 @@ def test_a_quarter_of_all_rows_need_not_be_distinct():
     assert len(found(y[30:], np.where(y[30:] == 0, 20.0, 1.0))) == 0
 
 
-def test_of_several_targets_whole_rows_are_atoms():
+def test_of_several_targets_those_are_pinned_that_many_rows_share():
     y = np.column_stack([smooth(500), smooth(500, 1)])
-    y[:50], y[50:100, 0], y[100:130] = 0.0, 0.0, (1.0, -2.0)
-    assert_array_equal(found(y), [[0.0, 0.0], [1.0, -2.0]])
+    y[:50], y[50:100, 0], y[100:130], y[130:139] = 0.0, 0.0, (1.0, -2.0), (1.0, 0.0)
+    y = np.random.default_rng(2).permutation(y)
+    expected = np.array([[0.0, np.nan], [0.0, 0.0], [1.0, -2.0]])
+    assert_array_equal(found(y), expected)
+    assert_array_equal(found(y[:, ::-1])[[0, 2, 1]], expected[:, ::-1])
+    assert_array_equal(found(5.0 - 2.0 * y), 5.0 - 2.0 * expected[[0, 2, 1]])
+    assert_array_equal(find_atoms(y, np.ones(500), may_be_open=False), expected[1:])
+
+
+def test_a_grid_of_which_no_two_rows_go_together_is_left_out():
+    """Of 20 by 30 values, few are on ten rows; of the 20 alone, all are."""
+    rng = np.random.default_rng(0)
+    y = np.column_stack([rng.integers(0, 30, 600), smooth(600), rng.integers(0, 20, 600)])
+    values = np.arange(20.0)
+    nothing = np.full(20, np.nan)
+    assert_array_equal(found(y), np.column_stack([nothing, nothing, values]))
+    assert_array_equal(found(y[:, [0, 2]]), np.column_stack([nothing, values]))
+    # Two of two values go together with each.
+    grades = np.column_stack([rng.integers(0, 2, 600), rng.integers(0, 3, 600)])
+    assert_array_equal(found(grades), np.unique(grades, axis=0))
+
+
+def test_as_much_is_learned_as_there_are_open_targets():
+    y = np.column_stack([np.arange(600) % 30, *(smooth(600, seed) for seed in range(3))])
+    assert len(found(y[:, :2])) == 30
+    assert len(found(y)) == 0
+    y[:, 0] = np.arange(600) % 16
+    assert len(found(y)) == 16
+
+
+def test_pins_are_what_atoms_say():
+    atoms = np.array([[0.0, np.nan, 2.0], [np.nan, 1.0, np.nan]])
+    pins = Pins.at(atoms, n_free=2, coupled=True)
+    assert_array_equal(pins.atoms, atoms)
+    assert_array_equal(pins.values[:, :, 0], [[0, 0, 0], [0, 0, 0], [0, 0, 2], [0, 1, 0]])
+    assert_array_equal(pins.free[:, :, 0], [[1, 1, 1], [1, 1, 1], [0, 1, 0], [1, 0, 1]])
+    # Couplings of targets 1 and 0, 2 and 0, 2 and 1.
+    assert_array_equal(pins.coupled[:, :, 0], [[1, 1, 1], [1, 1, 1], [0, 0, 0], [0, 1, 0]])
+    assert Pins.at(atoms, n_free=2, coupled=False).coupled.shape == (4, 0, 1)
 
 
 def test_rows_are_at_atoms_or_elsewhere():
@@ -79,12 +116,26 @@ def test_rows_are_at_atoms_or_elsewhere():
     assert elsewhere(at_atoms(y, atoms[:0])).all()
 
 
+def test_rows_are_at_the_atoms_that_say_most():
+    nan = np.nan
+    atoms = np.array([[0.0, nan], [nan, 0.0], [0.0, 1.0]])
+    y = np.array([[0.0, 1.0], [0.0, 2.0], [0.0, 0.0], [3.0, 0.0], [3.0, 1.0]])
+    assert_array_equal(at_atoms(y, atoms), [[0, 0, 1], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]])
+
+
 def test_atoms_start_as_likely_as_they_are():
     """Softmax of the starting logits: the shares of the atoms, the rest in equal parts."""
     at = at_atoms(np.array([[0.0], [0.0], [1.0], [2.0], [3.0]]), np.array([[0.0], [1.0]]))
     weights = np.array([1.0, 2.0, 1.0, 3.0, 3.0])
     odds = np.exp(np.append(np.zeros(3), atom_log_odds(at, weights, 3)))
     assert_allclose(odds / odds.sum(), [0.2, 0.2, 0.2, 0.3, 0.1])
+
+
+def test_open_atoms_start_where_their_rows_are():
+    y = np.array([[0.0, 1.0], [0.0, 4.0], [7.0, 9.0], [1.0, 1.0]])
+    at = at_atoms(y, np.array([[0.0, np.nan], [3.0, np.nan]]))
+    means = means_at(y, np.array([1.0, 2.0, 1.0, 1.0]), at)
+    assert_allclose(means, [[0.0, 3.0], [8.0 / 5.0, 19.0 / 5.0]])
 
 
 def test_starting_weights_are_finite_without_rows_elsewhere_or_at_an_atom():

@@ -110,6 +110,18 @@ def test_weights_are_repetitions_as_far_as_quantiles_tell():
     np.testing.assert_allclose(slopes(left, at), slopes(right, at), rtol=0.02)
 
 
+def test_weights_of_each_target_leave_rows_out():
+    rng = np.random.default_rng(0)
+    y = np.exp(rng.normal(size=(200, 2)))
+    weights = np.ones((200, 2))
+    weights[:80, 0], weights[150:, 1] = 0.0, 0.0
+    both = JohnsonLink.fit(y, weights)
+    for d, rows in enumerate((slice(80, None), slice(150))):
+        alone = JohnsonLink.fit(y[rows, d : d + 1], np.ones(200)[rows])
+        np.testing.assert_array_equal(both.gamma[d], alone.gamma[0])
+        np.testing.assert_array_equal(both.xi[d], alone.xi[0])
+
+
 def test_nothing_overflows_in_single_precision():
     y = stats.cauchy.rvs(size=500, random_state=0)
     u = np.array([[-1e30, -50.0, 0.0, 50.0, 1e30]], dtype=np.float32)

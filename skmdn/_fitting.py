@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from skmdn._networks import NetworkMixtures, own_random_state, torch_device
 from skmdn._scaling import fixed_variance, target_scaling
-from skmdn.learning.atoms import Pins, at_atoms, elsewhere, find_atoms
+from skmdn.learning.atoms import Pins, StillComponents, at_atoms, elsewhere, find_atoms
 from skmdn.learning.calibration import calibrate
 from skmdn.learning.features import NormalScores
 from skmdn.learning.initialization import starting_point
@@ -159,18 +159,19 @@ class NetworkFitting(NetworkMixtures):
 
     def _mixture_loss(self):
         noise = NOISE_MODELS[self.noise_type]
+        reg_covar = float(self.reg_covar)  # a NumPy scalar is double precision
         atoms = (self.atoms_.reshape(-1, self.n_outputs_) - self._y_mean) / self._y_scale
         is_open = np.isnan(atoms).any(axis=1)
-        atoms, open_atoms = atoms[~is_open], atoms[is_open]
-        pinned = open_atoms, self.n_components, noise.coupled
+        still = StillComponents.at(atoms[~is_open], reg_covar)
+        pins = Pins.at(atoms[is_open], self.n_components, noise.coupled)
         return MixtureLoss(
-            n_components=self.n_components + len(open_atoms),
+            n_components=self.n_components + is_open.sum(),
             n_targets=self.n_outputs_,
             noise=noise,
-            reg_covar=float(self.reg_covar),  # a NumPy scalar is double precision
+            reg_covar=reg_covar,
             link=self._link,
-            atoms=atoms if len(atoms) else None,
-            pins=Pins.at(*pinned) if len(open_atoms) else None,
+            still=still if len(atoms) else None,
+            pins=pins if is_open.any() else None,
             fixed_variance=1.0
             if noise.learned
             else fixed_variance(self.fixed_noise_level, self._y_scale[0]),

@@ -136,7 +136,8 @@ class NetworkMixtures(PredictionSets):
         def at_atoms(mixture):
             """Add up what the members give them."""
             members = mixture.weights.reshape(len(mixture), -1, self._loss.n_weights)
-            return members[:, :, self._loss.n_weights - len(self.atoms_) :].sum(axis=1)
+            end = self._loss.n_weights - 1  # where there are atoms, the last is the widest
+            return members[:, :, end - len(self.atoms_) : end].sum(axis=1)
 
         return self._answers(X, at_atoms)
 

@@ -30,7 +30,7 @@ class MDNRegressor(NetworkFitting, RegressorMixin, BaseEstimator):
     n_components : int, default=5
         Gaussians in the mixture of each network, which has one more for each of ``atoms_``, at
         that value and as narrow as ``reg_covar`` allows; where an atom leaves targets open, it has
-        a mean and a covariance of these.
+        a mean and a covariance of these. Behind atoms is a wide one, for what nobody saw.
     noise_type : {"full", "diagonal", "isotropic", "isotropic_across_components", "fixed"}, \
 default="full"
         The components' covariances: any; one variance a component and target; one a component; one

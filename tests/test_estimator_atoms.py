@@ -91,16 +91,40 @@ def test_each_network_has_a_component_at_each_atom(noise_type, targets):
     atom = targets[y == 0][0]
     assert_array_equal(model.atoms_, [atom])
     mixture = model.predict_mixture(X[:5])
-    assert mixture.n_components == 2 * (2 + 1)
-    at_atom = mixture.means[:, 2::3]
+    assert mixture.n_components == 2 * (2 + 1 + 1)
+    at_atom = mixture.means[:, 2::4]
     assert_allclose(at_atom, np.broadcast_to(atom, at_atom.shape), rtol=1e-12, atol=1e-12)
     sd = 1e-2 * np.atleast_1d(targets.std(axis=0))
     if noise_type == "isotropic":
         sd = np.full_like(sd, np.sqrt(np.mean(sd**2)))
     covariance = np.diag(sd**2) if targets.ndim == 2 else sd[0] ** 2
-    at_atom = mixture.covariances[:, 2::3]
+    at_atom = mixture.covariances[:, 2::4]
     assert_allclose(at_atom, np.broadcast_to(covariance, at_atom.shape), rtol=1e-9, atol=1e-15)
     assert_allclose(model.predict(X[:5]), mixture.mean(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("noise_type", NOISE_TYPES)
+def test_behind_the_atoms_is_a_wide_component_that_hardly_counts(noise_type):
+    model = small(noise_type=noise_type).fit(X, BOTH)
+    mixture = model.predict_mixture(X[:5])
+    sd = 3.0 * BOTH.std(axis=0)
+    if noise_type == "isotropic":
+        sd = np.full(2, np.sqrt(np.mean(sd**2)))
+    expected = np.broadcast_to(BOTH.mean(axis=0), (5, 2, 2)), np.diag(sd**2)
+    assert_allclose(mixture.means[:, 3::4], expected[0], rtol=1e-9)
+    assert_allclose(mixture.covariances[:, 3::4], np.broadcast_to(expected[1], (5, 2, 2, 2)))
+    assert (mixture.weights[:, 3::4] < 0.02).all()
+
+
+def test_counts_that_nobody_saw_have_some_density():
+    """The few that are no atoms are so few that components become peaks there."""
+    rng = np.random.default_rng(0)
+    X, counts = rng.normal(size=(800, 2)), rng.integers(0, 3, size=800)
+    counts[:9] = 3
+    model = small(n_components=5, n_estimators=8, max_iter=200).fit(X, counts)
+    assert_array_equal(model.atoms_, [0.0, 1.0, 2.0])
+    assert model.score_samples(X, np.full(800, 7)).min() > -25.0
+    assert_allclose(model.predict_var(X).mean(), counts.var(), rtol=0.1)
 
 
 @pytest.mark.parametrize("noise_type", ["full", "diagonal"])
@@ -129,8 +153,8 @@ def test_what_an_atom_leaves_open_is_learned(noise_type):
 def test_a_component_at_an_open_atom_is_pinned_to_it(noise_type):
     model = small(noise_type=noise_type, reg_covar=1e-4).fit(X, OPEN)
     mixture, sd = model.predict_mixture(X[:5]), 1e-2 * OPEN.std(axis=0)
-    assert mixture.n_components == 2 * (2 + 1)
-    pinned = mixture.means[:, 2::3], mixture.covariances[:, 2::3]
+    assert mixture.n_components == 2 * (2 + 1 + 1)
+    pinned = mixture.means[:, 2::4], mixture.covariances[:, 2::4]
     assert_allclose(pinned[0][..., 0], 0.0, atol=1e-12)
     assert_allclose(pinned[1][..., 0, 0], sd[0] ** 2, rtol=1e-9)
     assert_allclose(pinned[1][..., 0, 1], 0.0, atol=1e-15)
@@ -198,7 +222,7 @@ def test_training_that_goes_on_keeps_its_atoms():
     assert_array_equal(model.atoms_, [0.0])
     blockwise = small().partial_fit(X, y).partial_fit(X[y > 0], y[y > 0])
     assert_array_equal(blockwise.atoms_, [0.0])
-    assert blockwise.predict_mixture(X).n_components == 6
+    assert blockwise.predict_mixture(X).n_components == 8
     again = pickle.loads(pickle.dumps(model))
     assert_same(again.predict_mixture(X), model.predict_mixture(X))
 

@@ -5,6 +5,10 @@ that out slowly, as a mean that wavers by more than such a width misses it; and 
 have in common, a curve on which they are about normal say, is easier to see without them. So each
 atom has a component that stays where it is, and networks learn its weight alone; or, where it says
 nothing about some of several targets, how those are distributed given it.
+
+The other components may then have few rows to learn from, of few values, and become as narrow
+themselves: a count that is larger than any before would have no density at all. So one more stays
+where it is, so wide that nothing is far from it.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ _MOST_VALUES, _SHARE_OF_GRID = 100, 0.9
 #: a typical other row has. Single values of a fine grid would do harm: the components of the rest
 #: would become peaks at the other ones.
 _LEAST_SHARE, _TIMES_TYPICAL = 0.02, 5.0
+#: Variance of the widest component, in squared units of the standardised targets.
+_WIDEST = 9.0
 #: Most targets of all atoms that leave some open, of which much is to be learned.
 _MOST_OPEN = 64
 
@@ -116,6 +122,37 @@ def elsewhere(at: np.ndarray) -> np.ndarray:
     """Tell which rows are at none of the atoms, by `at_atoms`; all, if every one is at some."""
     rest = ~at.any(axis=1)
     return np.asarray(rest if rest.any() else ~rest)
+
+
+@dataclass(frozen=True)
+class StillComponents:
+    """Components of which the weight alone is learned: at atoms, and a wide one behind them.
+
+    Parameters
+    ----------
+    means : array of shape (A + 1, D, 1)
+    variances : array of shape (A + 1, 1, 1)
+        Of every target.
+    """
+
+    means: Array
+    variances: Array
+
+    @classmethod
+    def at(cls, atoms: np.ndarray, variance: float) -> StillComponents:
+        """Return those at atoms (A, D) of standardised targets, of such a variance."""
+        means = np.concatenate([atoms, np.zeros((1, atoms.shape[1]))])
+        variances = np.append(np.full(len(atoms), variance), _WIDEST)
+        return cls(means[:, :, None], variances[:, None, None])
+
+    @property
+    def atoms(self) -> np.ndarray:
+        """The atoms (A, D)."""
+        return np.asarray(self.means[:-1, :, 0])
+
+    def like(self, array: Array) -> StillComponents:
+        """Return the same to compute with arrays like this."""
+        return StillComponents(converted(self.means, array), converted(self.variances, array))
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ _PLAIN_ROWS, _MOST_REFINED = 2000, 2.0
 #: Share of the rows that are at an atom, and that are at none, at least, as far as the starting
 #: weights go.
 _LEAST_SHARE = 1e-3
+#: How likely the widest component is beside another, its logarithm.
+_WIDEST_LOG_ODDS = math.log(0.01)
 #: Size of the last layer's outputs at the start: members start apart, and no component runs off.
 _HEAD_GAIN = 0.4
 
@@ -55,14 +57,16 @@ def starting_point(
 ) -> Tensor:
     """Return the flat vector a training on ``table`` (features, targets, weight) starts from."""
     y, weights = table[:, architecture.n_features : -1], table[:, -1]
-    at = at_atoms(y.numpy(), loss.all_atoms.astype(np.float32))
+    at = at_atoms(y.numpy(), loss.atoms.astype(np.float32))
     rest = torch.from_numpy(elsewhere(at))
-    n_free = loss.n_weights - at.shape[1]
-    n_open = loss.n_components - n_free
+    n_open = 0 if loss.pins is None else len(loss.pins.atoms)
+    n_free = loss.n_components - n_open
     means = slab_means(y[rest], weights[rest], n_free).numpy()
     if n_open:
         means = np.concatenate([means, means_at(y.numpy(), weights.numpy(), at[:, :n_open])])
     log_odds = atom_log_odds(at, weights.numpy(), n_free)
+    if loss.still is not None:
+        log_odds = np.append(log_odds, _WIDEST_LOG_ODDS)
     head_bias = starting_head_bias(loss, means, log_odds)
     frequency_factor *= refinement(len(table))
     return starting_parameters(architecture, head_bias, generator, frequency_factor)
@@ -94,7 +98,7 @@ def starting_head_bias(
 ) -> np.ndarray:
     """Return the raw outputs (P,) of equally weighted components at ``means`` (K, D).
 
-    Atoms are so many times as likely, by the logarithms ``log_odds`` (A,).
+    The last ones are so many times as likely, by the logarithms ``log_odds`` (A,).
     """
     bias = np.zeros((1, loss.n_outputs, 1))
     logits, locations, raw_variances, _ = loss.split(bias)

@@ -28,9 +28,9 @@ as r_kd falls by 1 + b_kd r_kd for each unit of u_kd, e_kd grows with m'_kd, and
 a. Where T = I, the first two terms in brackets cancel.
 
 A variance shared by several components or targets collects the sum of their gradients.
-Behind the K components, an atom (see `skmdn.learning.atoms`) has a logit alone: it stays where it
-is, and its variances are reg_covar. The last of the K may be at open atoms: targets that these
-pin have mu and sigma^2 like that, and no coupling.
+Behind the K components there may be some that stay where they are, at atoms say (see
+`skmdn.learning.atoms`): they have a logit alone. The last of the K may be at open atoms: targets
+that these pin have a given mu, the variance reg_covar, and no coupling.
 Arrays are laid out (members E, components K, targets D, rows B).
 """
 
@@ -46,7 +46,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from .arrays import Array, converted, namespace, softmax
-from .atoms import Pins
+from .atoms import Pins, StillComponents
 from .link import JohnsonLink
 from .noise import NoiseModel, covariance_factor, decorrelated, excess_variance, regressions
 
@@ -79,8 +79,8 @@ class MixtureLoss:
     link : JohnsonLink, default=None
         Takes raw locations to means; None where they are the same. Every component and target must
         have a variance of its own.
-    atoms : array of shape (A, D), default=None
-        Where components that are not learned lie; None for nowhere.
+    still : StillComponents, default=None
+        A more components, which are not learned.
     pins : Pins, default=None
         What of the components is not learned; None for nothing.
     """
@@ -91,7 +91,7 @@ class MixtureLoss:
     reg_covar: float
     fixed_variance: float = 1.0
     link: JohnsonLink | None = None
-    atoms: Array | None = None
+    still: StillComponents | None = None
     pins: Pins | None = None
 
     @cached_property
@@ -102,18 +102,14 @@ class MixtureLoss:
 
     @cached_property
     def n_weights(self) -> int:
-        """How many components a mixture has, atoms included."""
-        return self.n_components + (0 if self.atoms is None else len(self.atoms))
+        """How many components a mixture has, whether learned or not."""
+        return self.n_components + (0 if self.still is None else len(self.still.means))
 
     @property
-    def all_atoms(self) -> np.ndarray:
-        """Where the last of the weights' components are, NaN where they are open, (A, D)."""
-        parts = [np.zeros((0, self.n_targets))]
-        if self.pins is not None:
-            parts.append(self.pins.atoms)
-        if self.atoms is not None:
-            parts.append(self.atoms)
-        return np.concatenate(parts)
+    def atoms(self) -> np.ndarray:
+        """Where components are at atoms, in their order, NaN where these are open: (A, D)."""
+        found = [part.atoms for part in (self.pins, self.still) if part is not None]
+        return np.concatenate([np.zeros((0, self.n_targets)), *found])
 
     @property
     def n_outputs(self) -> int:
@@ -181,12 +177,12 @@ class MixtureLoss:
         found = self.components(locations, raw_variances, couplings)
         _, e = self.errors(y, found)
         squares, constant = e * e, softmax(logits)[1] + self.n_targets * _HALF_LOG_2PI
-        at_atoms = self._atom_terms(y)
+        of_still = self._still_terms(y)
         densities = []
         for factor in factors:
             variances = self.variances(found.excess, factor)
             terms = (squares / variances + xp.log(variances)).sum(2)
-            terms = _joined(terms, at_atoms)
+            terms = _joined(terms, of_still)
             densities.append(softmax(logits - 0.5 * terms)[1] - constant)
         return xp.stack(densities)
 
@@ -214,7 +210,7 @@ class MixtureLoss:
         z = e / variances
         ze = z * e
         terms = (xp.log(variances) + ze).sum(2)
-        joint = logits - 0.5 * _joined(terms, self._atom_terms(y))
+        joint = logits - 0.5 * _joined(terms, self._still_terms(y))
         # The softmax of the weights and that of the responsibilities in one go.
         shares, totals = softmax(xp.concatenate([logits, joint]), _LEAST_LOG_SHARE)
         n_members = len(logits)
@@ -245,9 +241,9 @@ class MixtureLoss:
     def like(self, array: Array) -> MixtureLoss:
         """Return the same loss for arrays like this."""
         link = None if self.link is None else self.link.like(array)
-        atoms = None if self.atoms is None else converted(self.atoms, array)
+        still = None if self.still is None else self.still.like(array)
         pins = None if self.pins is None else self.pins.like(array)
-        return replace(self, link=link, atoms=atoms, pins=pins)
+        return replace(self, link=link, still=still, pins=pins)
 
     def means(self, raw: Array) -> Array:
         """Return the mean (E, D, B) of each member's mixtures."""
@@ -258,16 +254,17 @@ class MixtureLoss:
             means = means * self.pins.free + self.pins.values
         weights = softmax(logits)[0][:, :, None]
         mean = (weights[:, : self.n_components] * means).sum(1)
-        if self.atoms is not None:
-            mean += (weights[:, self.n_components :] * self.atoms[:, :, None]).sum(1)
+        if self.still is not None:
+            mean += (weights[:, self.n_components :] * self.still.means).sum(1)
         return mean
 
-    def _atom_terms(self, y: Array) -> Array | None:
-        """Return ``sum_d (z_d e_d + log sigma_d^2)`` of y (E, D, B) at the atoms, (E, A, B)."""
-        if self.atoms is None:
+    def _still_terms(self, y: Array) -> Array | None:
+        """Return ``sum_d (z_d e_d + log sigma_d^2)`` (E, A, B) of y (E, D, B) and still ones."""
+        if self.still is None:
             return None
-        squares = ((y[:, None] - self.atoms[:, :, None]) ** 2).sum(2)
-        return squares / self.reg_covar + self.n_targets * math.log(self.reg_covar)
+        variances = self.still.variances[:, 0]
+        squares = ((y[:, None] - self.still.means) ** 2).sum(2)
+        return squares / variances + self.n_targets * namespace(y).log(variances)
 
     def parameters(self, raw: np.ndarray, factors: Factors = 1.0) -> MixtureParameters:
         """Return the mixtures that raw outputs (E, P, B) stand for; factors as in `variances`."""
@@ -276,13 +273,12 @@ class MixtureLoss:
         variances = self.variances(found.excess, factors)
         means, sds = found.means, np.sqrt(np.broadcast_to(variances, found.means.shape))
         factor = self._factor(found, sds)
-        if self.atoms is not None:
-            atoms, width = self.atoms[:, :, None], math.sqrt(self.reg_covar)
-            means = _appended(means, atoms)
-            sds = _appended(sds, np.full_like(atoms, width))
+        if self.still is not None:
+            widths = np.sqrt(self.still.variances)
+            means = _appended(means, self.still.means)
+            sds = _appended(sds, widths)
             if factor is not None:
-                alike = np.tile(width * np.eye(self.n_targets), (len(atoms), 1, 1, 1))
-                factor = _appended(factor, alike)
+                factor = _appended(factor, widths[..., None] * np.eye(self.n_targets))
         return MixtureParameters(
             weights=np.moveaxis(softmax(logits)[0], -1, 1),
             means=np.moveaxis(means, -1, 1),
@@ -301,18 +297,18 @@ class MixtureLoss:
         return of_locations * np.moveaxis(found.slope, 2, -1)[..., None]
 
 
-def _joined(of_components: Array, of_atoms: Array | None) -> Array:
-    """Return terms of all components (E, K + A, B), if there are atoms."""
-    if of_atoms is None:
+def _joined(of_components: Array, of_still: Array | None) -> Array:
+    """Return terms of all components (E, K + A, B), if there are some that stay."""
+    if of_still is None:
         return of_components
-    return namespace(of_atoms).concatenate([of_components, of_atoms], axis=1)
+    return namespace(of_still).concatenate([of_components, of_still], axis=1)
 
 
-def _appended(parts: np.ndarray, of_atoms: np.ndarray) -> np.ndarray:
-    """Append what atoms have, broadcastable to (A, ...), to that of components (E, K, ...)."""
+def _appended(parts: np.ndarray, of_still: np.ndarray) -> np.ndarray:
+    """Append what still components have, (A, ...), to that of learned ones (E, K, ...)."""
     n_members, _, *rest = parts.shape
-    shape = n_members, len(of_atoms), *rest
-    return np.concatenate([parts, np.broadcast_to(of_atoms, shape)], axis=1, dtype=parts.dtype)
+    shape = n_members, len(of_still), *rest
+    return np.concatenate([parts, np.broadcast_to(of_still, shape)], axis=1, dtype=parts.dtype)
 
 
 def _summed_to(shared: Array, terms: Array) -> Array:

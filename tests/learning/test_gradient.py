@@ -8,7 +8,7 @@ import torch
 from numpy.testing import assert_array_equal
 
 from skmdn.learning import network as network_module
-from skmdn.learning.atoms import Pins
+from skmdn.learning.atoms import Pins, StillComponents
 from skmdn.learning.link import JohnsonLink
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import ACTIVATIONS, Architecture, ClosedForm, MixtureNetwork
@@ -94,9 +94,9 @@ def test_loss_gradient_with_a_link_is_autograds(noise_type, n_targets, generator
 @pytest.mark.parametrize("n_targets", [1, 2])
 @pytest.mark.parametrize("noise_type", ["full", "isotropic", "isotropic_across_components"])
 def test_loss_gradient_with_atoms_is_autograds(noise_type, n_targets, generator):
-    atoms = draw(generator, 2, n_targets).numpy()
-    loss = MixtureLoss(3, n_targets, NOISE_MODELS[noise_type], 1e-2, atoms=atoms)
-    assert loss.n_outputs == 2 + MixtureLoss(3, n_targets, loss.noise, 1e-2).n_outputs
+    still = StillComponents.at(draw(generator, 2, n_targets).numpy(), 1e-2)
+    loss = MixtureLoss(3, n_targets, NOISE_MODELS[noise_type], 1e-2, still=still)
+    assert loss.n_outputs == 3 + MixtureLoss(3, n_targets, loss.noise, 1e-2).n_outputs
     check_gradient(loss, generator)
 
 
@@ -105,11 +105,12 @@ def test_loss_gradient_with_atoms_is_autograds(noise_type, n_targets, generator)
 def test_loss_gradient_with_open_atoms_is_autograds(noise_type, linked, generator):
     """What is pinned has none."""
     noise, nan = NOISE_MODELS[noise_type], np.nan
+    still = StillComponents.at(np.ones((1, 3)), 1e-2)
     pins = Pins.at(np.array([[0.3, nan, nan], [nan, -0.2, 0.9]]), 2, noise.coupled)
     link = JohnsonLink.fit(draw(generator, 50, 3).exp().numpy(), np.ones(50)) if linked else None
-    loss = MixtureLoss(4, 3, noise, 1e-2, link=link, atoms=np.ones((1, 3)), pins=pins)
-    assert loss.sizes[:3] == (5, 12, 12)
-    assert_array_equal(loss.all_atoms, [[0.3, nan, nan], [nan, -0.2, 0.9], [1.0, 1.0, 1.0]])
+    loss = MixtureLoss(4, 3, noise, 1e-2, link=link, still=still, pins=pins)
+    assert loss.sizes[:3] == (6, 12, 12)
+    assert_array_equal(loss.atoms, [[0.3, nan, nan], [nan, -0.2, 0.9], [1.0, 1.0, 1.0]])
     check_gradient(loss, generator)
 
 

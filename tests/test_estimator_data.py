@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -12,6 +14,8 @@ from scipy import integrate, sparse, stats
 from scipy.special import logsumexp
 
 from skmdn import MDNRegressor, NormalMixture
+from skmdn.learning.atoms import Pins, StillComponents
+from skmdn.learning.link import JohnsonLink
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.noise import NOISE_MODELS
 
@@ -319,16 +323,22 @@ def test_held_out_scores_of_training_are_those_of_the_densities(noise_type, y):
     assert_allclose(model.oof_mixture(X).logpdf(y).mean(), model.oof_score_, rtol=1e-5)
 
 
-@pytest.mark.parametrize("n_atoms", [0, 2])
+@pytest.mark.parametrize("kind", ["plain", "atoms", "a curve", "all"])
 @pytest.mark.parametrize("n_targets", [1, 2, 3])
 @pytest.mark.parametrize("noise_type", NOISE_TYPES)
-def test_both_densities_are_the_same_number(noise_type, n_targets, n_atoms):
+def test_both_densities_are_the_same_number(noise_type, n_targets, kind):
     """The density is written twice: once to learn, once to answer."""
     rng = np.random.default_rng(n_targets)
     y = 3 * rng.normal(size=(1, n_targets, 50))
-    atoms = y[0, :, :n_atoms].T if n_atoms else None
     noise = NOISE_MODELS[noise_type]
-    loss = MixtureLoss(4, n_targets, noise, 1e-6, fixed_variance=0.3, atoms=atoms)
+    loss = MixtureLoss(4, n_targets, noise, 1e-6, fixed_variance=0.3)
+    if kind in ("atoms", "all"):
+        loss = replace(loss, still=StillComponents.at(y[0, :, :2].T, 1e-6))
+    if kind in ("a curve", "all") and noise.all_free(4, n_targets):
+        loss = replace(loss, link=JohnsonLink.fit(np.exp(y[0].T / 3), np.ones(50)))
+    if kind == "all" and noise.all_free(4, n_targets) and n_targets > 1:
+        atoms = np.where(np.arange(n_targets) == 0, y[0, 0, 3], np.nan)[None]
+        loss = replace(loss, pins=Pins.at(atoms, 3, noise.coupled))
     raw = 2 * rng.normal(size=(1, loss.n_outputs, 50))
     found = loss.parameters(raw, 3.0)
     if found.factor is None:

@@ -137,9 +137,13 @@ class NetworkFitting(NetworkMixtures):
         if noise.per_component:
             atoms = find_atoms(sample, weights, may_be_open=noise.per_target)
         self.atoms_ = atoms if self._y_ndim == 2 else atoms[:, 0]
+        at, is_open = at_atoms(sample, atoms), np.isnan(atoms).any(axis=1)
+        # Where much of the data is open, there is as much to be learned.
+        shares = weights @ at / weights.sum()
+        counts = np.where(is_open, np.ceil(self.n_components * shares - 1e-6), 1.0)
+        self._components_at_atoms = np.maximum(counts, 1.0).astype(int).tolist()
         self._link = None
         if noise.all_free(self.n_components, self.n_outputs_):
-            at = at_atoms(sample, atoms)
             free = [elsewhere(at[:, said]) for said in ~np.isnan(atoms.T)]  # target by target
             standardised = (sample - self._y_mean) / self._y_scale
             self._link = JohnsonLink.fit(standardised, weights[:, None] * np.transpose(free))
@@ -163,9 +167,10 @@ class NetworkFitting(NetworkMixtures):
         atoms = (self.atoms_.reshape(-1, self.n_outputs_) - self._y_mean) / self._y_scale
         is_open = np.isnan(atoms).any(axis=1)
         still = StillComponents.at(atoms[~is_open], reg_covar)
-        pins = Pins.at(atoms[is_open], self.n_components, noise.coupled)
+        counts = self._components_at_atoms[: is_open.sum()]
+        pins = Pins.at(atoms[is_open], counts, self.n_components, noise.coupled)
         return MixtureLoss(
-            n_components=self.n_components + is_open.sum(),
+            n_components=self.n_components + sum(counts),
             n_targets=self.n_outputs_,
             noise=noise,
             reg_covar=reg_covar,

@@ -31,6 +31,7 @@ class NetworkMixtures(PredictionSets):
 
     device: str
     atoms_: Array
+    _components_at_atoms: list[int]
     network_: MixtureNetwork
     _loss: MixtureLoss
     _features: NormalScores
@@ -108,8 +109,8 @@ class NetworkMixtures(PredictionSets):
 
         The distribution of a row has y within a few thousandths of its standard deviation (the
         root of ``reg_covar``) there; the probability between limits so close would miss some.
-        Of several targets, one that an atom leaves open has another value than the atoms that say
-        as much and more: those of (0, NaN) and (0, 0) add up to how often the first is zero.
+        Of several targets, one that an atom leaves open mostly has values that no other atom says:
+        those of (0, NaN) and (0, 0), if no other has a zero first, add up to how often it is zero.
 
         Parameters
         ----------
@@ -136,8 +137,10 @@ class NetworkMixtures(PredictionSets):
         def at_atoms(mixture):
             """Add up what the members give them."""
             members = mixture.weights.reshape(len(mixture), -1, self._loss.n_weights)
+            counts = self._components_at_atoms
             end = self._loss.n_weights - 1  # where there are atoms, the last is the widest
-            return members[:, :, end - len(self.atoms_) : end].sum(axis=1)
+            of_components = members[:, :, end - sum(counts) : end].sum(axis=1)
+            return np.add.reduceat(of_components, np.cumsum([0, *counts])[:-1], axis=1)
 
         return self._answers(X, at_atoms)
 

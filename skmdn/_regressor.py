@@ -29,8 +29,9 @@ class MDNRegressor(NetworkFitting, RegressorMixin, BaseEstimator):
     ----------
     n_components : int, default=5
         Gaussians in the mixture of each network, which has one more for each of ``atoms_``, at
-        that value and as narrow as ``reg_covar`` allows; where an atom leaves targets open, it has
-        a mean and a covariance of these. Behind atoms is a wide one, for what nobody saw.
+        that value and as narrow as ``reg_covar`` allows. An atom that leaves targets open has more
+        of them, in proportion to its rows, with means and covariances of these. Behind all is a
+        wide one, for what nobody saw.
     noise_type : {"full", "diagonal", "isotropic", "isotropic_across_components", "fixed"}, \
 default="full"
         The components' covariances: any; one variance a component and target; one a component; one
@@ -93,11 +94,11 @@ default="full"
         are no more than 100 such values and nine rows in ten have one of them (grades, counts),
         they are all of these; else those that stand out (zeros, limits): two rows in a hundred
         have it, and five times as many as have the value of a typical other row. Of several
-        targets, those that ten distinct rows have together, NaN where the others may be anything;
-        such atoms come first, and how they go on is learned. A target of which so many go together
-        with others that this is not to be had is left out; `AutoregressiveMDNRegressor` looks at
-        each by itself. With isotropic noise all targets have to be equal. Empty where the
-        components have one width in common.
+        targets, what ten distinct rows have of such values together, NaN where the rest may be
+        anything: of rarer combinations, the value of the finest grid is not looked at. Atoms with
+        NaN come first; they are no more than 64 over the number of targets, but for four, those of
+        most rows. With isotropic noise all targets have to be equal. Empty where the components
+        have one width in common.
     n_iter_ : int
         Passes over the training rows.
     best_iter_ : int

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import special, stats
 
 from skmdn import AutoregressiveMDNRegressor, MDNRegressor
+from skmdn.learning.link import JohnsonLink
 
 NOISE_TYPES = ["full", "diagonal", "isotropic"]
 SD = 0.5
@@ -153,8 +154,9 @@ def test_what_an_atom_leaves_open_is_learned(noise_type):
 def test_a_component_at_an_open_atom_is_pinned_to_it(noise_type):
     model = small(noise_type=noise_type, reg_covar=1e-4).fit(X, OPEN)
     mixture, sd = model.predict_mixture(X[:5]), 1e-2 * OPEN.std(axis=0)
-    assert mixture.n_components == 2 * (2 + 1 + 1)
-    pinned = mixture.means[:, 2::4], mixture.covariances[:, 2::4]
+    assert mixture.n_components == 2 * (2 + 2 + 1)  # two at the atom, as half of the rows are
+    of_atom = np.arange(10) % 5 // 2 == 1
+    pinned = mixture.means[:, of_atom], mixture.covariances[:, of_atom]
     assert_allclose(pinned[0][..., 0], 0.0, atol=1e-12)
     assert_allclose(pinned[1][..., 0, 0], sd[0] ** 2, rtol=1e-9)
     assert_allclose(pinned[1][..., 0, 1], 0.0, atol=1e-15)
@@ -206,13 +208,34 @@ def test_weights_decide_what_is_common():
     assert_array_equal(small(max_iter=1).fit(rows, targets, lighter).atoms_, [])
 
 
-def test_the_curve_of_the_targets_is_that_of_the_rest():
-    """Zeros and the rest together are no normal distribution on any curve."""
-    model = small(max_iter=1).fit(X, y)
-    positive = (y[y > 0] - model._y_mean) / model._y_scale
-    scores = model._link.inverse(positive[None])[0]
-    assert stats.skew(positive) > 1.5
-    assert abs(stats.skew(scores)) < 0.5
+@pytest.mark.parametrize("targets", [y[:, None], OPEN], ids=["one", "two"])
+def test_the_curve_of_the_targets_is_that_of_the_rest(targets):
+    """Zeros and the rest together are no normal distribution on any curve.
+
+    The second target is looked at whether the first is zero or not.
+    """
+    model = small(max_iter=1).fit(X, targets)
+    standardised = (targets - model._y_mean) / model._y_scale
+    scores = model._link.inverse(standardised.T).T
+    positive = targets[:, 0] > 0
+    assert stats.skew(standardised[positive, 0]) > 1.5
+    assert abs(stats.skew(scores[positive, 0])) < 0.5
+    for d in range(1, targets.shape[1]):
+        alone = JohnsonLink.fit(standardised[:, [d]], np.ones(300))
+        assert_allclose(model._link.gamma[d], alone.gamma[0], rtol=1e-3, atol=1e-3)
+
+
+def test_there_are_as_many_components_where_all_rows_are_at_open_atoms():
+    """A target that is constant, or one of two, says nothing about how to learn the other."""
+    rng = np.random.default_rng(0)
+    two = X[:, 0] + 3.0 * rng.choice([-1.0, 1.0], size=300) + 0.3 * rng.normal(size=300)
+    alone = small(n_estimators=4, max_iter=200).fit(X, two).score(X, two)
+    for first in (np.full(300, 7.0), rng.integers(0, 2, size=300)):
+        model = small(n_estimators=4, n_components=4, max_iter=200)
+        model.fit(X, np.column_stack([first, two]))
+        other = model.predict_mixture(X).marginal([1])
+        assert other.logpdf(two[:, None]).mean() > alone - 0.15
+        assert_allclose(model.predict_atoms(X).sum(axis=1), 1.0, atol=0.02)
 
 
 def test_training_that_goes_on_keeps_its_atoms():

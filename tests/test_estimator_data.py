@@ -338,7 +338,7 @@ def test_both_densities_are_the_same_number(noise_type, n_targets, kind):
         loss = replace(loss, link=JohnsonLink.fit(np.exp(y[0].T / 3), np.ones(50)))
     if kind == "all" and noise.all_free(4, n_targets) and n_targets > 1:
         atoms = np.where(np.arange(n_targets) == 0, y[0, 0, 3], np.nan)[None]
-        loss = replace(loss, pins=Pins.at(atoms, 3, noise.coupled))
+        loss = replace(loss, pins=Pins.at(atoms, [2], 2, noise.coupled))
     raw = 2 * rng.normal(size=(1, loss.n_outputs, 50))
     found = loss.parameters(raw, 3.0)
     if found.factor is None:

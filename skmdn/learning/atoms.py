@@ -8,12 +8,14 @@ nothing about some of several targets, how those are distributed given it.
 
 The other components may then have few rows to learn from, of few values, and become as narrow
 themselves: a count that is larger than any before would have no density at all. So one more stays
-where it is, so wide that nothing is far from it.
+where it is, three standard deviations wide.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,8 +33,9 @@ _MOST_VALUES, _SHARE_OF_GRID = 100, 0.9
 _LEAST_SHARE, _TIMES_TYPICAL = 0.02, 5.0
 #: Variance of the widest component, in squared units of the standardised targets.
 _WIDEST = 9.0
-#: Most targets of all atoms that leave some open, of which much is to be learned.
-_MOST_OPEN = 64
+#: Most targets of all atoms that leave some open, of which much is to be learned, and how many
+#: such atoms there may be however many targets. Of more, those of most rows are taken.
+_MOST_OPEN, _FEWEST_OPEN = 64, 4
 
 
 def find_atoms(y: np.ndarray, weights: np.ndarray, may_be_open: bool = True) -> np.ndarray:
@@ -52,40 +55,73 @@ def find_atoms(y: np.ndarray, weights: np.ndarray, may_be_open: bool = True) -> 
     ndarray of shape (A, D)
         NaN where a target may have any value. Such atoms come first.
     """
-    if y.shape[1] == 1 or not may_be_open:
-        return _common_values(y, weights)
-    values = [_common_values(column[:, None], weights)[:, 0] for column in y.T]
+    found = _common(y, weights)
+    if y.shape[1] == 1 or not may_be_open or _make_a_grid(found):
+        return _standing_out(found)
+    most_open = max(_MOST_OPEN // y.shape[1], _FEWEST_OPEN)
+    values = [_standing_out(_common(column[:, None], weights))[:, 0] for column in y.T]
+    values = [some if len(some) <= most_open else some[:0] for some in values]
     codes = np.column_stack([_codes(*pair) for pair in zip(y.T, values, strict=True)])
-    while codes.any():
-        found, common, shares = _common(codes, weights)
-        somewhere = found.any(axis=1)
-        atoms, covered = found[common & somewhere], shares[common & somewhere].sum()
+    least = _LEAST_ROWS
+    while True:
+        atoms = _combinations(codes, weights, least)
         is_open = ~atoms.all(axis=1)
-        few = len(atoms) <= _MOST_VALUES and is_open.sum() * y.shape[1] <= _MOST_OPEN
-        if few and covered >= _SHARE_OF_GRID * shares[somewhere].sum():
+        if len(atoms) <= _MOST_VALUES and is_open.sum() <= most_open:
             return _decoded(np.concatenate([atoms[is_open], atoms[~is_open]]), values)
-        # Too many of them for all to be common: the target with most says nothing from now on.
-        codes[:, codes.max(axis=0).argmax()] = 0
-    return y[:0]
+        least *= 2
 
 
-def _common_values(y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the rows of y (n, D) that make a grid, or stand out, in ascending order."""
-    values, common, shares = _common(y, weights)
-    if common.sum() <= _MOST_VALUES and shares[common].sum() >= _SHARE_OF_GRID:
-        return values[common]
-    candidates = np.flatnonzero(common & (shares >= _LEAST_SHARE))
-    return values[[k for k in candidates if _stands_out(shares, k)]]
+class _Values(NamedTuple):
+    """The different rows of a table: which each row has, which are common, and their shares."""
+
+    rows: np.ndarray
+    positions: np.ndarray
+    common: np.ndarray
+    shares: np.ndarray
 
 
-def _common(y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return the different rows of y (n, D), which of them are common, and their shares."""
-    values, positions, counts = np.unique(y, axis=0, return_inverse=True, return_counts=True)
-    shares = np.bincount(positions.ravel(), weights) / weights.sum()
-    common = counts >= _LEAST_ROWS
+def _common(y: np.ndarray, weights: np.ndarray, least_rows: int = _LEAST_ROWS) -> _Values:
+    """Return the different rows of y (n, D), in ascending order."""
+    rows, positions, counts = np.unique(y, axis=0, return_inverse=True, return_counts=True)
+    positions = positions.ravel()
+    shares = np.bincount(positions, weights) / weights.sum()
+    common = counts >= least_rows
     if len(y) >= _ENOUGH_ROWS:
         common |= shares >= _LARGE_SHARE
-    return values, common, shares
+    return _Values(rows, positions, common, shares)
+
+
+def _make_a_grid(found: _Values) -> bool:
+    """Tell whether all common values are atoms."""
+    covered = found.shares[found.common].sum()
+    return bool(found.common.sum() <= _MOST_VALUES and covered >= _SHARE_OF_GRID)
+
+
+def _standing_out(found: _Values) -> np.ndarray:
+    """Return the values that make a grid, or that stand out from the others."""
+    if _make_a_grid(found):
+        return found.rows[found.common]
+    candidates = np.flatnonzero(found.common & (found.shares >= _LEAST_SHARE))
+    return found.rows[[k for k in candidates if _stands_out(found.shares, k)]]
+
+
+def _combinations(codes: np.ndarray, weights: np.ndarray, least_rows: int) -> np.ndarray:
+    """Return the combinations (A, D) of codes (n, D) that are common.
+
+    Rows with a rare one are left what they have in common with others: targets of which more
+    values are common say nothing first, and of as many, those of which this value is rarer.
+    """
+    codes, worth = codes.copy(), np.full(codes.shape, np.inf)
+    for column, own in zip(codes.T, worth.T, strict=True):
+        at = column > 0
+        own[at] = np.bincount(column)[column[at]] / len(column) - column.max()
+    while True:
+        found = _common(codes, weights, least_rows)
+        rare = np.flatnonzero(~found.common[found.positions] & codes.any(axis=1))
+        if len(rare) == 0:
+            return found.rows[found.common & found.rows.any(axis=1)]
+        least_worth = worth[rare].argmin(axis=1)
+        codes[rare, least_worth], worth[rare, least_worth] = 0, np.inf
 
 
 def _stands_out(shares: np.ndarray, k: np.intp) -> bool:
@@ -167,28 +203,30 @@ class Pins:
         One where a target is free, zero where it is not.
     coupled : array of shape (K, D (D - 1) / 2, 1)
         The same for the couplings of two.
+    atoms : ndarray of shape (A, D)
+        The open atoms.
+    counts : sequence of int
+        How many components each of them has.
     """
 
     values: Array
     free: Array
     coupled: Array
+    atoms: np.ndarray
+    counts: Sequence[int]
 
     @classmethod
-    def at(cls, atoms: np.ndarray, n_free: int, coupled: bool) -> Pins:
-        """Return those of open atoms (A, D), behind so many components without any."""
+    def at(cls, atoms: np.ndarray, counts: Sequence[int], n_free: int, coupled: bool) -> Pins:
+        """Return those of so many components at open atoms, behind others without any."""
         n_targets = atoms.shape[1]
-        values = np.concatenate([np.full((n_free, n_targets), np.nan), atoms])
+        free_ones = np.full((n_free, n_targets), np.nan)
+        values = np.concatenate([free_ones, np.repeat(atoms, counts, axis=0)])
         free = np.isnan(values)
         i, j = np.tril_indices(n_targets if coupled else 0, -1)
-        masks = free, free[:, i] & free[:, j]
-        return cls(np.nan_to_num(values)[..., None], *(mask[..., None] * 1.0 for mask in masks))
-
-    @property
-    def atoms(self) -> np.ndarray:
-        """The open atoms (A, D)."""
-        values = np.where(self.free, np.nan, self.values)[..., 0]
-        return values[~np.isnan(values).all(axis=1)]
+        free, coupled_ones = (m[..., None] * 1.0 for m in (free, free[:, i] & free[:, j]))
+        return cls(np.nan_to_num(values)[..., None], free, coupled_ones, atoms, counts)
 
     def like(self, array: Array) -> Pins:
         """Return the same to compute with arrays like this."""
-        return Pins(*(converted(getattr(self, part.name), array) for part in fields(self)))
+        parts = {name: getattr(self, name) for name in ("values", "free", "coupled")}
+        return replace(self, **{name: converted(part, array) for name, part in parts.items()})

@@ -59,15 +59,17 @@ def starting_point(
     y, weights = table[:, architecture.n_features : -1], table[:, -1]
     at = at_atoms(y.numpy(), loss.atoms.astype(np.float32))
     rest = torch.from_numpy(elsewhere(at))
-    n_open = 0 if loss.pins is None else len(loss.pins.atoms)
-    n_free = loss.n_components - n_open
-    means = slab_means(y[rest], weights[rest], n_free).numpy()
-    if n_open:
-        means = np.concatenate([means, means_at(y.numpy(), weights.numpy(), at[:, :n_open])])
+    counts = [] if loss.pins is None else list(loss.pins.counts)
+    n_free = loss.n_components - sum(counts)
+    means = [slab_means(y[rest], weights[rest], n_free)]
+    for count, own in zip(counts, at.T, strict=False):
+        own = torch.from_numpy(own if own.any() else ~own)
+        means.append(slab_means(y[own], weights[own], count))
     log_odds = atom_log_odds(at, weights.numpy(), n_free)
     if loss.still is not None:
-        log_odds = np.append(log_odds, _WIDEST_LOG_ODDS)
-    head_bias = starting_head_bias(loss, means, log_odds)
+        counts += [1] * (len(log_odds) - len(counts) + 1)
+        log_odds = np.repeat(np.append(log_odds, _WIDEST_LOG_ODDS) - np.log(counts), counts)
+    head_bias = starting_head_bias(loss, torch.cat(means).numpy(), log_odds)
     frequency_factor *= refinement(len(table))
     return starting_parameters(architecture, head_bias, generator, frequency_factor)
 
@@ -75,12 +77,6 @@ def starting_point(
 def refinement(n_rows: int) -> float:
     """Return how many times as high frequencies should start: more rows tell of sharper bends."""
     return min(max(math.sqrt(n_rows / _PLAIN_ROWS), 1.0), _MOST_REFINED)
-
-
-def means_at(y: np.ndarray, weights: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Return the mean (A, D) of the rows at each atom, or that of all where there are none."""
-    of_rows = np.where(at.any(axis=0), at, True) * weights[:, None]
-    return np.asarray((of_rows / of_rows.sum(axis=0)).T @ y)
 
 
 def atom_log_odds(at: np.ndarray, weights: np.ndarray, n_components: int) -> np.ndarray:

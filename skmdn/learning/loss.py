@@ -69,7 +69,7 @@ class MixtureLoss:
     Parameters
     ----------
     n_components, n_targets : int
-        The components are those that are learned.
+        The components are those of which more than the weight is learned.
     noise : NoiseModel
         Which variances are free; see `skmdn.learning.noise.NOISE_MODELS`.
     reg_covar : float
@@ -80,7 +80,7 @@ class MixtureLoss:
         Takes raw locations to means; None where they are the same. Every component and target must
         have a variance of its own.
     still : StillComponents, default=None
-        A more components, which are not learned.
+        More components, of which the weight alone is learned; A of them below.
     pins : Pins, default=None
         What of the components is not learned; None for nothing.
     """
@@ -343,8 +343,9 @@ class Components(NamedTuple):
             self.means * free + pins.values,
             self.excess * free,
             self.couplings * pins.coupled,
-            None if self.slope is None else self.slope * free + (1.0 - free),
-            None if self.bend is None else self.bend * free,
+            # Without couplings the slope cancels, and locations that are pinned have no gradient.
+            self.slope,
+            self.bend,
         )
 
 

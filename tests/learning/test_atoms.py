@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skmdn.learning.atoms import Pins, at_atoms, elsewhere, find_atoms
-from skmdn.learning.initialization import atom_log_odds, means_at
+from skmdn.learning.initialization import atom_log_odds
 
 
 def found(y, weights=None):
@@ -75,36 +75,59 @@ def test_of_several_targets_those_are_pinned_that_many_rows_share():
     assert_array_equal(find_atoms(y, np.ones(500), may_be_open=False), expected[1:])
 
 
-def test_a_grid_of_which_no_two_rows_go_together_is_left_out():
-    """Of 20 by 30 values, few are on ten rows; of the 20 alone, all are."""
+def test_of_rare_combinations_the_finer_grid_is_left_open():
+    """Of 30 by 20 values, few pairs are on ten rows; of the 20 alone, all are."""
     rng = np.random.default_rng(0)
     y = np.column_stack([rng.integers(0, 30, 600), smooth(600), rng.integers(0, 20, 600)])
     values = np.arange(20.0)
     nothing = np.full(20, np.nan)
     assert_array_equal(found(y), np.column_stack([nothing, nothing, values]))
     assert_array_equal(found(y[:, [0, 2]]), np.column_stack([nothing, values]))
-    # Two of two values go together with each.
-    grades = np.column_stack([rng.integers(0, 2, 600), rng.integers(0, 3, 600)])
-    assert_array_equal(found(grades), np.unique(grades, axis=0))
+    assert_array_equal(found(y[:, [2, 0]]), np.column_stack([values, nothing]))
+
+
+def test_common_combinations_are_kept_beside_rare_ones():
+    y = np.array([[0.0, 0.0]] * 60 + [[1.0, 0.0]] * 20 + [[k % 2, 1 + k // 4] for k in range(36)])
+    assert_array_equal(found(y), [[0.0, np.nan], [1.0, np.nan], [0.0, 0.0], [1.0, 0.0]])
+    grades = np.stack(np.divmod(np.arange(600) % 6, 3), axis=1)
+    grades[:50] = 2, 7  # whole rows make a grid
+    assert_array_equal(found(grades), [*np.unique(grades[50:], axis=0), [2, 7]])
+    assert_array_equal(
+        found(np.stack([np.arange(2000) % 100, -(np.arange(2000) % 100)], 1))[0], [0, 0]
+    )
 
 
 def test_as_much_is_learned_as_there_are_open_targets():
-    y = np.column_stack([np.arange(600) % 30, *(smooth(600, seed) for seed in range(3))])
-    assert len(found(y[:, :2])) == 30
+    y = np.column_stack([np.arange(600) % 32, *(smooth(600, seed) for seed in range(3))])
+    assert len(found(y[:, :2])) == 32
     assert len(found(y)) == 0
     y[:, 0] = np.arange(600) % 16
     assert len(found(y)) == 16
+    assert len(found(np.column_stack([np.arange(660) % 33, smooth(660)]))) == 0
+
+
+def test_of_many_zeros_those_of_most_rows_are_taken():
+    """In whichever order the targets come."""
+    rng = np.random.default_rng(0)
+    y = np.where(rng.random((3000, 6)) < [0.5, 0.45, 0.4, 0.35, 0.3, 0.25], 0.0, smooth((3000, 6)))
+    atoms = found(y)
+    assert 4 <= len(atoms) <= 10
+    assert not np.isnan(atoms).all(axis=0)[:4].any()
+    assert {row.tobytes() for row in found(y[:, ::-1])[:, ::-1]} == {
+        row.tobytes() for row in atoms
+    }
+    many = np.column_stack([np.where(rng.random(300) < 0.5, 0.0, 1.0), smooth((300, 69))])
+    assert_array_equal(found(many)[:, 0], [0.0, 1.0])
 
 
 def test_pins_are_what_atoms_say():
     atoms = np.array([[0.0, np.nan, 2.0], [np.nan, 1.0, np.nan]])
-    pins = Pins.at(atoms, n_free=2, coupled=True)
-    assert_array_equal(pins.atoms, atoms)
-    assert_array_equal(pins.values[:, :, 0], [[0, 0, 0], [0, 0, 0], [0, 0, 2], [0, 1, 0]])
-    assert_array_equal(pins.free[:, :, 0], [[1, 1, 1], [1, 1, 1], [0, 1, 0], [1, 0, 1]])
+    pins = Pins.at(atoms, [1, 2], n_free=1, coupled=True)
+    assert_array_equal(pins.values[:, :, 0], [[0, 0, 0], [0, 0, 2], [0, 1, 0], [0, 1, 0]])
+    assert_array_equal(pins.free[:, :, 0], [[1, 1, 1], [0, 1, 0], [1, 0, 1], [1, 0, 1]])
     # Couplings of targets 1 and 0, 2 and 0, 2 and 1.
-    assert_array_equal(pins.coupled[:, :, 0], [[1, 1, 1], [1, 1, 1], [0, 0, 0], [0, 1, 0]])
-    assert Pins.at(atoms, n_free=2, coupled=False).coupled.shape == (4, 0, 1)
+    assert_array_equal(pins.coupled[:, :, 0], [[1, 1, 1], [0, 0, 0], [0, 1, 0], [0, 1, 0]])
+    assert Pins.at(atoms, [1, 2], n_free=1, coupled=False).coupled.shape == (4, 0, 1)
 
 
 def test_rows_are_at_atoms_or_elsewhere():
@@ -129,13 +152,6 @@ def test_atoms_start_as_likely_as_they_are():
     weights = np.array([1.0, 2.0, 1.0, 3.0, 3.0])
     odds = np.exp(np.append(np.zeros(3), atom_log_odds(at, weights, 3)))
     assert_allclose(odds / odds.sum(), [0.2, 0.2, 0.2, 0.3, 0.1])
-
-
-def test_open_atoms_start_where_their_rows_are():
-    y = np.array([[0.0, 1.0], [0.0, 4.0], [7.0, 9.0], [1.0, 1.0]])
-    at = at_atoms(y, np.array([[0.0, np.nan], [3.0, np.nan]]))
-    means = means_at(y, np.array([1.0, 2.0, 1.0, 1.0]), at)
-    assert_allclose(means, [[0.0, 3.0], [8.0 / 5.0, 19.0 / 5.0]])
 
 
 def test_starting_weights_are_finite_without_rows_elsewhere_or_at_an_atom():

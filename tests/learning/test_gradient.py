@@ -106,7 +106,7 @@ def test_loss_gradient_with_open_atoms_is_autograds(noise_type, linked, generato
     """What is pinned has none."""
     noise, nan = NOISE_MODELS[noise_type], np.nan
     still = StillComponents.at(np.ones((1, 3)), 1e-2)
-    pins = Pins.at(np.array([[0.3, nan, nan], [nan, -0.2, 0.9]]), 2, noise.coupled)
+    pins = Pins.at(np.array([[0.3, nan, nan], [nan, -0.2, 0.9]]), [2, 1], 1, noise.coupled)
     link = JohnsonLink.fit(draw(generator, 50, 3).exp().numpy(), np.ones(50)) if linked else None
     loss = MixtureLoss(4, 3, noise, 1e-2, link=link, still=still, pins=pins)
     assert loss.sizes[:3] == (6, 12, 12)

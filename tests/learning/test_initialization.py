@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skmdn.learning.atoms import StillComponents
+from skmdn.learning.atoms import Pins, StillComponents
 from skmdn.learning.initialization import (
     refinement,
     slab_means,
@@ -175,6 +175,28 @@ def test_frequencies_are_higher_where_rows_are_many(n_rows, times):
     torch.testing.assert_close(refined.pop("frequency"), times * plain.pop("frequency"))
     for name, part in refined.items():
         assert torch.equal(part, plain[name]), name
+
+
+def test_components_at_open_atoms_start_where_their_rows_are():
+    atoms = np.array([[5.0, np.nan], [np.nan, 5.0]])
+    loss = MixtureLoss(
+        5,
+        2,
+        NOISE_MODELS["full"],
+        1e-6,
+        still=StillComponents.at(np.array([[9.0, 9.0]]), 1e-6),
+        pins=Pins.at(atoms, [2, 1], 2, coupled=True),
+    )
+    y = [[5.0, 1.0], [5.0, 2.0], [5.0, 6.0], [5.0, 7.0], [8.0, 5.0], [4.0, 5.0]]
+    y = torch.tensor([*y, [0.0, 1.0], [2.0, 1.0], [9.0, 9.0], [9.0, 9.0]])
+    table = torch.cat([torch.zeros(10, 1), y, torch.ones(10, 1)], dim=1)
+    arch = Architecture(1, 1, loss.n_outputs, (4,), "silu")
+    flat = starting_point(arch, loss, table, torch.Generator().manual_seed(0))
+    bias = arch.views(flat)["layer_1"][0, :, -1]
+    logits, means = bias[:7], bias[7:17].reshape(5, 2)
+    close(logits[:-1].softmax(0), [0.1, 0.1, 0.2, 0.2, 0.2, 0.2], rtol=1e-5, atol=1e-6)
+    expected = [[0.0, 1.0], [2.0, 1.0], [5.0, 1.5], [5.0, 6.5], [6.0, 5.0]]
+    close(means[means[:, 0].argsort()], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_atoms_start_as_likely_as_their_rows_are_heavy():

@@ -137,11 +137,8 @@ class NetworkFitting(NetworkMixtures):
         if noise.per_component:
             atoms = find_atoms(sample, weights, may_be_open=noise.per_target)
         self.atoms_ = atoms if self._y_ndim == 2 else atoms[:, 0]
-        at, is_open = at_atoms(sample, atoms), np.isnan(atoms).any(axis=1)
-        # Where much of the data is open, there is as much to be learned.
-        shares = weights @ at / weights.sum()
-        counts = np.where(is_open, np.ceil(self.n_components * shares - 1e-6), 1.0)
-        self._components_at_atoms = np.maximum(counts, 1.0).astype(int).tolist()
+        at = at_atoms(sample, atoms)
+        self._components_at_atoms = self._shared_out(atoms, weights @ at / weights.sum())
         self._link = None
         if noise.all_free(self.n_components, self.n_outputs_):
             free = [elsewhere(at[:, said]) for said in ~np.isnan(atoms.T)]  # target by target
@@ -150,6 +147,14 @@ class NetworkFitting(NetworkMixtures):
         # Log-densities of standardised targets are larger by the log of the unit's volume.
         self._log_unit = float(np.log(self._y_scale).sum())
         self._loss = self._mixture_loss()
+
+    def _shared_out(self, atoms, shares):
+        """Return how many components each atom has: open ones, with much to learn, by their share.
+
+        There are as many again as there are free ones, and one for each at least.
+        """
+        counts = np.ceil(self.n_components * shares - 1e-6)  # a share of a fifth is rounded
+        return np.where(np.isnan(atoms).any(axis=1), counts.clip(min=1), 1).astype(int).tolist()
 
     def _go_on(self):
         """Take up parameters changed since the last call; those that decide sizes may not be."""

@@ -219,12 +219,11 @@ class Pins:
     def at(cls, atoms: np.ndarray, counts: Sequence[int], n_free: int, coupled: bool) -> Pins:
         """Return those of so many components at open atoms, behind others without any."""
         n_targets = atoms.shape[1]
-        free_ones = np.full((n_free, n_targets), np.nan)
-        values = np.concatenate([free_ones, np.repeat(atoms, counts, axis=0)])
-        free = np.isnan(values)
+        nothing = np.full((n_free, n_targets), np.nan)
+        values = np.concatenate([nothing, np.repeat(atoms, counts, axis=0)])[:, :, None]
+        free = np.isnan(values) * 1.0
         i, j = np.tril_indices(n_targets if coupled else 0, -1)
-        free, coupled_ones = (m[..., None] * 1.0 for m in (free, free[:, i] & free[:, j]))
-        return cls(np.nan_to_num(values)[..., None], free, coupled_ones, atoms, counts)
+        return cls(np.nan_to_num(values), free, free[:, i] * free[:, j], atoms, counts)
 
     def like(self, array: Array) -> Pins:
         """Return the same to compute with arrays like this."""

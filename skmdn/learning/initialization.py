@@ -56,22 +56,25 @@ def starting_point(
     frequency_factor: float = 1.0,
 ) -> Tensor:
     """Return the flat vector a training on ``table`` (features, targets, weight) starts from."""
-    y, weights = table[:, architecture.n_features : -1], table[:, -1]
+    head_bias = starting_mixture(loss, table[:, architecture.n_features : -1], table[:, -1])
+    frequency_factor *= refinement(len(table))
+    return starting_parameters(architecture, head_bias, generator, frequency_factor)
+
+
+def starting_mixture(loss: MixtureLoss, y: Tensor, weights: Tensor) -> np.ndarray:
+    """Return the raw outputs (P,) of a mixture that is about where the targets y (n, D) are."""
     at = at_atoms(y.numpy(), loss.atoms.astype(np.float32))
-    rest = torch.from_numpy(elsewhere(at))
     counts = [] if loss.pins is None else list(loss.pins.counts)
     n_free = loss.n_components - sum(counts)
-    means = [slab_means(y[rest], weights[rest], n_free)]
-    for count, own in zip(counts, at.T, strict=False):
-        own = torch.from_numpy(own if own.any() else ~own)
-        means.append(slab_means(y[own], weights[own], count))
     log_odds = atom_log_odds(at, weights.numpy(), n_free)
+    means = []
+    for rows, count in zip([elsewhere(at), *at.T], [n_free, *counts], strict=False):
+        own = torch.from_numpy(rows if rows.any() else ~rows)
+        means.append(slab_means(y[own], weights[own], count))
     if loss.still is not None:
         counts += [1] * (len(log_odds) - len(counts) + 1)
         log_odds = np.repeat(np.append(log_odds, _WIDEST_LOG_ODDS) - np.log(counts), counts)
-    head_bias = starting_head_bias(loss, torch.cat(means).numpy(), log_odds)
-    frequency_factor *= refinement(len(table))
-    return starting_parameters(architecture, head_bias, generator, frequency_factor)
+    return starting_head_bias(loss, torch.cat(means).numpy(), log_odds)
 
 
 def refinement(n_rows: int) -> float:

@@ -138,7 +138,7 @@ class NetworkFitting(NetworkMixtures):
             atoms = find_atoms(sample, weights, may_be_open=noise.per_target)
         self.atoms_ = atoms if self._y_ndim == 2 else atoms[:, 0]
         at = at_atoms(sample, atoms)
-        self._components_at_atoms = self._shared_out(atoms, weights @ at / weights.sum())
+        self._pins = self._pins_at(atoms, weights @ at / weights.sum())
         self._link = None
         if noise.all_free(self.n_components, self.n_outputs_):
             free = [elsewhere(at[:, said]) for said in ~np.isnan(atoms.T)]  # target by target
@@ -148,13 +148,19 @@ class NetworkFitting(NetworkMixtures):
         self._log_unit = float(np.log(self._y_scale).sum())
         self._loss = self._mixture_loss()
 
-    def _shared_out(self, atoms, shares):
-        """Return how many components each atom has: open ones, with much to learn, by their share.
+    def _pins_at(self, atoms, shares):
+        """Return the pins of atoms that leave targets open, if there are any.
 
-        There are as many again as there are free ones, and one for each at least.
+        One that all rows are at has as many components as there are free ones, others fewer.
         """
-        counts = np.ceil(self.n_components * shares - 1e-6)  # a share of a fifth is rounded
-        return np.where(np.isnan(atoms).any(axis=1), counts.clip(min=1), 1).astype(int).tolist()
+        is_open = np.isnan(atoms).any(axis=1)
+        if not is_open.any():
+            return None
+        atoms = (atoms[is_open] - self._y_mean) / self._y_scale
+        # Shares are sums: one of a fifth may be a little more.
+        counts = np.ceil(self.n_components * shares[is_open] - 1e-6).clip(min=1)
+        coupled = NOISE_MODELS[self.noise_type].coupled
+        return Pins.at(atoms, counts.astype(int).tolist(), self.n_components, coupled)
 
     def _go_on(self):
         """Take up parameters changed since the last call; those that decide sizes may not be."""
@@ -170,18 +176,16 @@ class NetworkFitting(NetworkMixtures):
         noise = NOISE_MODELS[self.noise_type]
         reg_covar = float(self.reg_covar)  # a NumPy scalar is double precision
         atoms = (self.atoms_.reshape(-1, self.n_outputs_) - self._y_mean) / self._y_scale
-        is_open = np.isnan(atoms).any(axis=1)
-        still = StillComponents.at(atoms[~is_open], reg_covar)
-        counts = self._components_at_atoms[: is_open.sum()]
-        pins = Pins.at(atoms[is_open], counts, self.n_components, noise.coupled)
+        still = StillComponents.at(atoms[~np.isnan(atoms).any(axis=1)], reg_covar)
+        n_pinned = 0 if self._pins is None else sum(self._pins.counts)
         return MixtureLoss(
-            n_components=self.n_components + sum(counts),
+            n_components=self.n_components + n_pinned,
             n_targets=self.n_outputs_,
             noise=noise,
             reg_covar=reg_covar,
             link=self._link,
             still=still if len(atoms) else None,
-            pins=pins if is_open.any() else None,
+            pins=self._pins,
             fixed_variance=1.0
             if noise.learned
             else fixed_variance(self.fixed_noise_level, self._y_scale[0]),

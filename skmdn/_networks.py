@@ -30,8 +30,6 @@ class NetworkMixtures(PredictionSets):
     """Rows checked, and turned into mixtures by networks that `MDNRegressor` has fitted."""
 
     device: str
-    atoms_: Array
-    _components_at_atoms: list[int]
     network_: MixtureNetwork
     _loss: MixtureLoss
     _features: NormalScores
@@ -137,7 +135,7 @@ class NetworkMixtures(PredictionSets):
         def at_atoms(mixture):
             """Add up what the members give them."""
             members = mixture.weights.reshape(len(mixture), -1, self._loss.n_weights)
-            counts = self._components_at_atoms
+            counts = self._loss.counts
             end = self._loss.n_weights - 1  # where there are atoms, the last is the widest
             of_components = members[:, :, end - sum(counts) : end].sum(axis=1)
             return np.add.reduceat(of_components, np.cumsum([0, *counts])[:-1], axis=1)

@@ -95,10 +95,10 @@ default="full"
         they are all of these; else those that stand out (zeros, limits): two rows in a hundred
         have it, and five times as many as have the value of a typical other row. Of several
         targets, what ten distinct rows have of such values together, NaN where the rest may be
-        anything: of rarer combinations, the value of the finest grid is not looked at. Atoms with
-        NaN come first; they are no more than 64 over the number of targets, but for four, those of
-        most rows. With isotropic noise all targets have to be equal. Empty where the components
-        have one width in common.
+        anything: in a rarer combination, the target with most such values may. Atoms with NaN come
+        first, 64 / n_outputs at most, or four, those of most rows; targets with more such values
+        than that are left open. With isotropic noise all targets have to be equal. Empty where the
+        components have one width in common.
     n_iter_ : int
         Passes over the training rows.
     best_iter_ : int

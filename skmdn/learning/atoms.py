@@ -133,9 +133,8 @@ def _stands_out(shares: np.ndarray, k: np.intp) -> bool:
 
 def _codes(y: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Return which of the ascending values each y is, counted from one; zero for none."""
-    places = np.searchsorted(values, y).clip(max=max(len(values) - 1, 0))
-    at = values[places] == y if len(values) else np.zeros(len(y), dtype=bool)
-    return np.where(at, places + 1, 0)
+    places = np.searchsorted(values, y)
+    return np.where(np.append(values, np.nan)[places] == y, places + 1, 0)
 
 
 def _decoded(codes: np.ndarray, values: list[np.ndarray]) -> np.ndarray:
@@ -224,6 +223,10 @@ class Pins:
         free = np.isnan(values) * 1.0
         i, j = np.tril_indices(n_targets if coupled else 0, -1)
         return cls(np.nan_to_num(values), free, free[:, i] * free[:, j], atoms, counts)
+
+    def means(self, learned: Array) -> Array:
+        """Return the means (..., K, D, B) of components of which those are learned."""
+        return learned * self.free + self.values
 
     def like(self, array: Array) -> Pins:
         """Return the same to compute with arrays like this."""

@@ -64,16 +64,16 @@ def starting_point(
 def starting_mixture(loss: MixtureLoss, y: Tensor, weights: Tensor) -> np.ndarray:
     """Return the raw outputs (P,) of a mixture that is about where the targets y (n, D) are."""
     at = at_atoms(y.numpy(), loss.atoms.astype(np.float32))
-    counts = [] if loss.pins is None else list(loss.pins.counts)
-    n_free = loss.n_components - sum(counts)
-    log_odds = atom_log_odds(at, weights.numpy(), n_free)
+    open_counts = [] if loss.pins is None else loss.pins.counts
+    n_free = loss.n_components - sum(open_counts)
     means = []
-    for rows, count in zip([elsewhere(at), *at.T], [n_free, *counts], strict=False):
+    for rows, count in zip([elsewhere(at), *at.T], [n_free, *open_counts], strict=False):
         own = torch.from_numpy(rows if rows.any() else ~rows)
         means.append(slab_means(y[own], weights[own], count))
+    log_odds = atom_log_odds(at, weights.numpy(), n_free) - np.log(loss.counts)
+    log_odds = np.repeat(log_odds, loss.counts)
     if loss.still is not None:
-        counts += [1] * (len(log_odds) - len(counts) + 1)
-        log_odds = np.repeat(np.append(log_odds, _WIDEST_LOG_ODDS) - np.log(counts), counts)
+        log_odds = np.append(log_odds, _WIDEST_LOG_ODDS)
     return starting_head_bias(loss, torch.cat(means).numpy(), log_odds)
 
 

@@ -112,6 +112,12 @@ class MixtureLoss:
         return np.concatenate([np.zeros((0, self.n_targets)), *found])
 
     @property
+    def counts(self) -> list[int]:
+        """How many components are at each of the ``atoms``."""
+        found = [] if self.pins is None else [*self.pins.counts]
+        return found + [1] * (len(self.atoms) - len(found))
+
+    @property
     def n_outputs(self) -> int:
         """How many numbers the network must give for one row."""
         return sum(self.sizes)
@@ -251,7 +257,7 @@ class MixtureLoss:
         if self.link is not None:
             means = self.link.means(means)
         if self.pins is not None:
-            means = means * self.pins.free + self.pins.values
+            means = self.pins.means(means)
         weights = softmax(logits)[0][:, :, None]
         mean = (weights[:, : self.n_components] * means).sum(1)
         if self.still is not None:
@@ -338,14 +344,11 @@ class Components(NamedTuple):
 
     def pinned(self, pins: Pins) -> Components:
         """Return them with some targets pinned."""
-        free = pins.free
-        return Components(
-            self.means * free + pins.values,
-            self.excess * free,
-            self.couplings * pins.coupled,
-            # Without couplings the slope cancels, and locations that are pinned have no gradient.
-            self.slope,
-            self.bend,
+        # Without couplings the slope cancels, and locations that are pinned have no gradient.
+        return self._replace(
+            means=pins.means(self.means),
+            excess=self.excess * pins.free,
+            couplings=self.couplings * pins.coupled,
         )
 
 

@@ -149,7 +149,7 @@ def test_where_there_is_nothing_to_learn_one_trial_is_enough(trials, n_rows):
 
 
 def test_without_noise_few_rows_do_not_tell_at_once(trials):
-    trials.update({USUAL: 0.31, ROUGH: 0.0, smooth(1999): 0.8, smooth(5000): 0.8})
+    trials.update({USUAL: 0.21, ROUGH: 0.0, smooth(1999): 0.8, smooth(5000): 0.8})
     assert chosen(1999) == USUAL
     assert len(trials.asked) == 1
     assert chosen(5000) == smooth(5000)

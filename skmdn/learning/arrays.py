@@ -24,7 +24,7 @@ def as_array(tensor: Tensor) -> Array:
     Where several threads are worth it, that is torch: NumPy's products have threads of their own,
     which would fight with those of what torch still does.
     """
-    alone = tensor.device.type == "cpu" and torch.get_num_threads() == 1
+    alone = tensor.is_cpu and torch.get_num_threads() == 1
     return tensor.numpy() if alone else tensor
 
 

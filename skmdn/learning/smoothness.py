@@ -21,7 +21,7 @@ from .loss import MixtureLoss
 from .network import Architecture
 from .objective import MixtureObjective, equal_batch_size, held_out_share
 from .threads import threads_for
-from .training import TrainingOptions, TrainingResult, begin
+from .training import LEAST_LEARNED, TrainingOptions, TrainingResult, begin
 
 
 class Smoothness(NamedTuple):
@@ -76,9 +76,8 @@ _MANY_ROWS, _MOST_ROWS = 2000, 2**14
 #: Few rows that are fewer than this for each feature call for smoothness without a trial, but not
 #: for as much decay as rows that show noise.
 _ROWS_A_FEATURE, _OF_WIDE_DATA = 20, Smoothness(0.1, 0.25)
-#: By how much scores must rise after the first check, for there to be something to learn, and by
-#: how much another must be better; these and ``most_learned`` in nats a target.
-_LEARNED, _CLEARLY = 0.04, 0.01
+#: By how much another must be better; this, ``most_learned`` and the least in nats a target.
+_CLEARLY = 0.01
 
 
 def smooth(n_rows: int) -> Smoothness:
@@ -222,7 +221,7 @@ def chosen_smoothness(
     trials = _Beginnings(architecture, loss, table, options, batch_size, seed, how)
     usual = trials.scores(USUAL)
     learned = float(usual.mixed.max() - usual.mixed[0])
-    if not _LEARNED <= learned <= how.most_learned:
+    if not LEAST_LEARNED <= learned <= how.most_learned:
         return USUAL
 
     def is_better(tried: Smoothness, early_lead: float) -> bool:

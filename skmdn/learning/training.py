@@ -3,7 +3,8 @@
 Adam with decoupled weight decay (Loshchilov & Hutter 2019) moves the parameters; what is judged
 and kept is an exponential average of them (Polyak & Juditsky 1992), which is as good as a smaller
 step without its slowness. When the held-out score stops rising, training goes back to the best
-average, and the step falls to zero from there on, over about as many steps as were taken before.
+average, and the step falls to zero from there on, over about as many steps as were taken before,
+or a few, where hardly anything was learned.
 """
 
 from __future__ import annotations
@@ -102,6 +103,9 @@ _PATIENCE = 0.05
 #: Where the step falls from, relative to what it was, and over how many steps: this share of those
 #: taken, and so many at least.
 _FALL_FROM, _FALL_SHARE, _LEAST_FALL = 0.4, 1.2, 200
+#: Nats that scores must rise after the first check for there to be something to learn. Where there
+#: is not, a longer fall than the least gains a thousandth, and takes as long as all before.
+LEAST_LEARNED = 0.04
 #: Checks without a better score that end training while the step falls, before and after that has
 #: clearly helped.
 _LATE_PATIENCE = 3, 6
@@ -218,7 +222,7 @@ def train(
     batches, size = run.batches(generator), options.learning_rate
     if run.descend(batches, repeat(size), options.tol, run.patience):
         run.return_to_best()
-        n_steps = max(_LEAST_FALL, int(_FALL_SHARE * run.result.n_steps))
+        n_steps = run.fall_length()
         falling = (size * _FALL_FROM * (1.0 - i / n_steps) ** 2 for i in range(n_steps))
         if run.descend(batches, falling, 0.0, run.late_patience()):
             run.result.stop_reason = "converged"
@@ -274,6 +278,12 @@ class _Run:
     def patience(self) -> float:
         """Return how many checks to wait for a better score before the step falls."""
         return max(self.options.n_iter_no_change, _PATIENCE * len(self.result.scores))
+
+    def fall_length(self) -> int:
+        """Return over how many steps the step size should fall to zero."""
+        learned = max(self.result.scores) - self.result.scores[0]
+        share = _FALL_SHARE if learned >= LEAST_LEARNED else 0.0
+        return max(_LEAST_FALL, int(share * self.result.n_steps))
 
     def late_patience(self) -> Callable[[], float]:
         """Return the patience from here on, where the step falls."""

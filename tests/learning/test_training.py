@@ -209,15 +209,32 @@ def sizes(monkeypatch):
     return sizes
 
 
-def test_steps_fall_to_zero_once_the_score_no_longer_rises(sizes, monkeypatch):
+class Scripted(Bowl):
+    """Scores are what they are told to be; the last is repeated."""
+
+    def __init__(self, rows, scores):
+        super().__init__(rows, batch_size=1)
+        self.scores = iter(scores)
+
+    def judge(self, flat):
+        self.judged.append(next(self.scores, self.judged[-1] if self.judged else None))
+        return self.judged[-1]
+
+
+@pytest.mark.parametrize(
+    ("learned", "share"),
+    [(0.99 * training.LEAST_LEARNED, 0.0), (training.LEAST_LEARNED + 1e-9, training._FALL_SHARE)],
+    ids=["hardly anything learned", "something learned"],
+)
+def test_steps_fall_to_zero_once_the_score_no_longer_rises(sizes, monkeypatch, learned, share):
     monkeypatch.setattr(training, "_LATE_PATIENCE", (10**6, 10**6))
-    # The start is the best: every check is stale.
-    bowl = Bowl(torch.full((20, 2), 5.0), goal=torch.zeros(2), batch_size=1)
-    result = train(bowl, options(n_iter_no_change=3), generator())
-    steady = 3 * STEPS_PER_CHECK
+    # What the first steps bring is not counted.
+    bowl = Scripted(torch.full((20, 2), 5.0), [-9.0, 0.0, learned])
+    result = train(bowl, options(n_iter_no_change=6), generator())
+    steady = (2 + 6) * STEPS_PER_CHECK
     assert sizes[:steady] == [0.1] * steady
     falling = np.array(sizes[steady:])
-    n_steps = max(training._LEAST_FALL, int(training._FALL_SHARE * steady))
+    n_steps = max(training._LEAST_FALL, int(share * steady))
     expected = 0.1 * training._FALL_FROM * (1.0 - np.arange(n_steps) / n_steps) ** 2
     np.testing.assert_allclose(falling, expected)
     assert result.stop_reason == "converged"
@@ -288,7 +305,8 @@ def test_falling_goes_on_for_longer_where_it_has_helped(gain, checks, sizes):
 
     class Helped(Bowl):
         def judge(self, flat):
-            return gain if sizes and sizes[-1] < 0.1 else 0.0
+            learned = float(len(sizes) > STEPS_PER_CHECK)
+            return learned + gain if sizes and sizes[-1] < 0.1 else learned
 
     bowl = Helped(torch.zeros(STEPS_PER_CHECK, 2), torch.zeros(2), batch_size=1)
     train(bowl, options(n_iter_no_change=30, tol=0.001), generator())

@@ -12,7 +12,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from skmdn._conformal import PredictionSets
 from skmdn._prediction import check_targets, naming
 from skmdn.distribution.mixture import NormalMixture
-from skmdn.distribution.scale import Array, Diagonal, Scale, Triangular
+from skmdn.distribution.scale import Array, Diagonal, Triangular
 from skmdn.learning.features import NormalScores
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import MixtureNetwork
@@ -131,14 +131,17 @@ class NetworkMixtures(PredictionSets):
         >>> bool(abs(model.predict_atoms(X).mean() - 0.4) < 0.05)
         True
         """
+        counts = self._loss.counts
+        n_learned, _ = self._n_components()
 
         def at_atoms(mixture):
             """Add up what the members give them."""
-            members = mixture.weights.reshape(len(mixture), -1, self._loss.n_weights)
-            counts = self._loss.counts
-            end = self._loss.n_weights - 1  # where there are atoms, the last is the widest
-            of_components = members[:, :, end - sum(counts) : end].sum(axis=1)
-            return np.add.reduceat(of_components, np.cumsum([0, *counts])[:-1], axis=1)
+            learned, still = np.split(mixture.weights, [n_learned], axis=1)
+            of_members = learned.reshape(len(mixture), -1, self._loss.n_components)
+            # Where there are atoms, the last is the widest.
+            of_components = np.column_stack([of_members.sum(axis=1), still[:, :-1]])
+            first = of_components.shape[1] - sum(counts)
+            return np.add.reduceat(of_components, first + np.cumsum([0, *counts])[:-1], axis=1)
 
         return self._answers(X, at_atoms)
 
@@ -179,8 +182,13 @@ class NetworkMixtures(PredictionSets):
         return scores.numpy() @ np.sin(1.0 + np.arange(scores.shape[1]))
 
     def _row_numbers(self):
+        return sum(self._n_components()) * self.n_outputs_**2
+
+    def _n_components(self):
+        """Return how many components of a mixture are learned, and how many stay."""
+        loss = self._loss
         n_members = self.network_.architecture.n_members
-        return n_members * self._loss.n_weights * self.n_outputs_**2
+        return n_members * loss.n_components, loss.n_weights - loss.n_components
 
     def _raw_blocks(self, X):
         """Yield blocks of checked rows and raw outputs (E, P, b) for them."""
@@ -225,26 +233,48 @@ class NetworkMixtures(PredictionSets):
     def _mixtures_from(self, raw, variance_factors, members=None):
         """Return the members' mixtures pooled, in the units of y; of ``members`` (n, E) alone."""
         found = self._loss.parameters(raw, variance_factors)
+        weights, means, scale = pooled(found, self._loss.still, self._y_scale, members)
+        return NormalMixture._from_scale(weights, means + self._y_mean, scale, self._y_ndim == 1)
 
-        def pooled(part):
-            """(E, n, K, ...) to (n, E K, ...)."""
-            return part.swapaxes(0, 1).reshape(part.shape[1], -1, *part.shape[3:])
 
-        scale: Scale
-        if found.factor is None:
-            scale = Diagonal(pooled(found.sds) * self._y_scale)
-        else:
-            scale = Triangular(pooled(found.factor.swapaxes(1, 2)) * self._y_scale[:, None])
-        weights = pooled(found.weights) / len(found.weights)
-        if members is not None:
-            members = members / members.mean(axis=1, keepdims=True)
-            weights *= np.repeat(members, self._loss.n_weights, axis=1)
-        return NormalMixture._from_scale(
-            weights,
-            pooled(found.means) * self._y_scale + self._y_mean,
-            scale,
-            self._y_ndim == 1,
-        )
+def pooled(found, still, unit, members=None):
+    """Return the weights (n, K), means (n, K, D) and scale of members' mixtures pooled.
+
+    Components that stay where they are are the same in all of them: their weights add up.
+
+    Parameters
+    ----------
+    found : MixtureParameters
+    still : StillComponents or None
+    unit : ndarray of shape (D,)
+        What a target of one is in the units of y.
+    members : ndarray of shape (n, E), default=None
+        Which of the members are meant.
+    """
+    weights, factor = found.weights / len(found.weights), found.factor
+    if members is not None:
+        weights *= (members / members.mean(axis=1, keepdims=True)).T[:, :, None]
+    roots = found.sds if factor is None else factor.swapaxes(1, 2)
+    n_learned = found.means.shape[2]
+    parts = [_flattened(part) for part in (weights[:, :, :n_learned], found.means, roots)]
+    if still is not None:
+        roots = still.sds if factor is None else still.sds[..., None] * np.eye(len(unit))
+        own = weights[:, :, n_learned:].sum(axis=0), still.means[..., 0], roots
+        parts = [_appended(*pair) for pair in zip(parts, own, strict=True)]
+    weights, means, roots = parts
+    scale = Diagonal(roots * unit) if factor is None else Triangular(roots * unit[:, None])
+    return weights, means * unit, scale
+
+
+def _flattened(part):
+    """Return what components of members have, (E, n, K, ...), as (n, E K, ...)."""
+    return part.swapaxes(0, 1).reshape(part.shape[1], -1, *part.shape[3:])
+
+
+def _appended(parts, own):
+    """Append what components have that stay, (n, A, ...) or (A, ...), to (n, K, ...)."""
+    own = np.broadcast_to(own, (len(parts), *own.shape[-(parts.ndim - 1) :]))
+    return np.concatenate([parts, own], axis=1)
 
 
 def _network_dtype(X):

@@ -203,7 +203,8 @@ class MixturePredictions(LogLikelihoodScore):
         -------
         NormalMixture
             One mixture a row, member after member, of ``n_estimators * n_components`` components,
-            and of one more a member for each value of y that many training rows share.
+            and behind them one for each of ``atoms_``, and a wide one, where there are some (of an
+            atom that leaves targets open, each member has components of its own).
         """
         X = self._check_rows(X)
         return NormalMixture.concatenate([mixture for _, mixture in self._mixture_blocks(X)])

@@ -87,19 +87,19 @@ def test_grades_are_told_apart():
 
 @pytest.mark.parametrize("targets", [y, BOTH], ids=["one", "two"])
 @pytest.mark.parametrize("noise_type", NOISE_TYPES)
-def test_each_network_has_a_component_at_each_atom(noise_type, targets):
+def test_there_is_one_component_at_each_atom(noise_type, targets):
     model = small(noise_type=noise_type, reg_covar=1e-4).fit(X, targets)
     atom = targets[y == 0][0]
     assert_array_equal(model.atoms_, [atom])
     mixture = model.predict_mixture(X[:5])
-    assert mixture.n_components == 2 * (2 + 1 + 1)
-    at_atom = mixture.means[:, 2::4]
+    assert mixture.n_components == 2 * 2 + 1 + 1
+    at_atom = mixture.means[:, 4]
     assert_allclose(at_atom, np.broadcast_to(atom, at_atom.shape), rtol=1e-12, atol=1e-12)
     sd = 1e-2 * np.atleast_1d(targets.std(axis=0))
     if noise_type == "isotropic":
         sd = np.full_like(sd, np.sqrt(np.mean(sd**2)))
     covariance = np.diag(sd**2) if targets.ndim == 2 else sd[0] ** 2
-    at_atom = mixture.covariances[:, 2::4]
+    at_atom = mixture.covariances[:, 4]
     assert_allclose(at_atom, np.broadcast_to(covariance, at_atom.shape), rtol=1e-9, atol=1e-15)
     assert_allclose(model.predict(X[:5]), mixture.mean(), rtol=1e-9, atol=1e-12)
 
@@ -111,10 +111,21 @@ def test_behind_the_atoms_is_a_wide_component_that_hardly_counts(noise_type):
     sd = 3.0 * BOTH.std(axis=0)
     if noise_type == "isotropic":
         sd = np.full(2, np.sqrt(np.mean(sd**2)))
-    expected = np.broadcast_to(BOTH.mean(axis=0), (5, 2, 2)), np.diag(sd**2)
-    assert_allclose(mixture.means[:, 3::4], expected[0], rtol=1e-9)
-    assert_allclose(mixture.covariances[:, 3::4], np.broadcast_to(expected[1], (5, 2, 2, 2)))
-    assert (mixture.weights[:, 3::4] < 0.02).all()
+    assert_allclose(mixture.means[:, -1], np.tile(BOTH.mean(axis=0), (5, 1)), rtol=1e-9)
+    assert_allclose(mixture.covariances[:, -1], np.tile(np.diag(sd**2), (5, 1, 1)))
+    assert (mixture.weights[:, -1] < 0.02).all()
+
+
+@pytest.mark.parametrize("targets", [y, BOTH, OPEN], ids=["one", "two", "open"])
+@pytest.mark.parametrize("noise_type", NOISE_TYPES)
+def test_the_mixture_is_that_of_the_networks(noise_type, targets):
+    """What they have in common is there once, and as likely as in all of them."""
+    model = small(noise_type=noise_type).fit(X, targets)
+    pooled = model._network_mixtures(X)
+    model._pooled_factors = model._member_factor
+    mixture = model.predict_mixture(X)
+    expected = np.mean([one.pdf(targets) for one in pooled], axis=0)
+    assert_allclose(mixture.pdf(targets), expected, rtol=1e-9)
 
 
 def test_counts_that_nobody_saw_have_some_density():
@@ -154,8 +165,9 @@ def test_what_an_atom_leaves_open_is_learned(noise_type):
 def test_a_component_at_an_open_atom_is_pinned_to_it(noise_type):
     model = small(noise_type=noise_type, reg_covar=1e-4).fit(X, OPEN)
     mixture, sd = model.predict_mixture(X[:5]), 1e-2 * OPEN.std(axis=0)
-    assert mixture.n_components == 2 * (2 + 2 + 1)  # two at the atom, as half of the rows are
-    of_atom = np.arange(10) % 5 // 2 == 1
+    assert mixture.n_components == 2 * (2 + 2) + 1  # two at the atom, as half of the rows are
+    of_atom = np.arange(9) % 4 // 2 == 1
+    of_atom[-1] = False
     pinned = mixture.means[:, of_atom], mixture.covariances[:, of_atom]
     assert_allclose(pinned[0][..., 0], 0.0, atol=1e-12)
     assert_allclose(pinned[1][..., 0, 0], sd[0] ** 2, rtol=1e-9)
@@ -246,7 +258,7 @@ def test_training_that_goes_on_keeps_its_atoms():
     assert_array_equal(model.atoms_, [0.0])
     blockwise = small().partial_fit(X, y).partial_fit(X[y > 0], y[y > 0])
     assert_array_equal(blockwise.atoms_, [0.0])
-    assert blockwise.predict_mixture(X).n_components == 8
+    assert blockwise.predict_mixture(X).n_components == 6
     again = pickle.loads(pickle.dumps(model))
     assert_same(again.predict_mixture(X), model.predict_mixture(X))
 

@@ -14,6 +14,7 @@ from scipy import integrate, sparse, stats
 from scipy.special import logsumexp
 
 from skmdn import MDNRegressor, NormalMixture
+from skmdn._networks import pooled
 from skmdn.learning.atoms import Pins, StillComponents
 from skmdn.learning.link import JohnsonLink
 from skmdn.learning.loss import MixtureLoss
@@ -340,13 +341,8 @@ def test_both_densities_are_the_same_number(noise_type, n_targets, kind):
         atoms = np.where(np.arange(n_targets) == 0, y[0, 0, 3], np.nan)[None]
         loss = replace(loss, pins=Pins.at(atoms, [2], 2, noise.coupled))
     raw = 2 * rng.normal(size=(1, loss.n_outputs, 50))
-    found = loss.parameters(raw, 3.0)
-    if found.factor is None:
-        covariances = found.sds[0][..., None] ** 2 * np.eye(n_targets)
-    else:
-        factor = found.factor[0].swapaxes(0, 1)
-        covariances = factor @ factor.swapaxes(-1, -2)
-    mixture = NormalMixture(found.weights[0], found.means[0], covariances)
+    weights, means, scale = pooled(loss.parameters(raw, 3.0), loss.still, np.ones(n_targets))
+    mixture = NormalMixture(weights, means, scale.covariances())
     learned = loss.log_density(raw, y, (1.0, 3.0))[1, 0]  # variances above the floor times three
     assert_allclose(learned, mixture.logpdf(y[0].T), rtol=1e-10, atol=1e-10)
 

@@ -185,6 +185,11 @@ class StillComponents:
         """The atoms (A, D)."""
         return np.asarray(self.means[:-1, :, 0])
 
+    @property
+    def sds(self) -> np.ndarray:
+        """The standard deviation (A + 1, D) of each target."""
+        return np.sqrt(np.broadcast_to(self.variances, self.means.shape)[..., 0])
+
     def like(self, array: Array) -> StillComponents:
         """Return the same to compute with arrays like this."""
         return StillComponents(converted(self.means, array), converted(self.variances, array))

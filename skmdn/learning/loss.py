@@ -273,23 +273,19 @@ class MixtureLoss:
         return squares / variances + self.n_targets * namespace(y).log(variances)
 
     def parameters(self, raw: np.ndarray, factors: Factors = 1.0) -> MixtureParameters:
-        """Return the mixtures that raw outputs (E, P, B) stand for; factors as in `variances`."""
+        """Return the mixtures that raw outputs (E, P, B) stand for; factors as in `variances`.
+
+        Components that stay where they are have a weight here, and all else in ``still``.
+        """
         logits, *parts = self.split(raw)
         found = self.components(*parts)
         variances = self.variances(found.excess, factors)
-        means, sds = found.means, np.sqrt(np.broadcast_to(variances, found.means.shape))
-        factor = self._factor(found, sds)
-        if self.still is not None:
-            widths = np.sqrt(self.still.variances)
-            means = _appended(means, self.still.means)
-            sds = _appended(sds, widths)
-            if factor is not None:
-                factor = _appended(factor, widths[..., None] * np.eye(self.n_targets))
+        sds = np.sqrt(np.broadcast_to(variances, found.means.shape))
         return MixtureParameters(
             weights=np.moveaxis(softmax(logits)[0], -1, 1),
-            means=np.moveaxis(means, -1, 1),
+            means=np.moveaxis(found.means, -1, 1),
             sds=np.moveaxis(sds, -1, 1),
-            factor=factor,
+            factor=self._factor(found, sds),
         )
 
     @staticmethod
@@ -308,13 +304,6 @@ def _joined(of_components: Array, of_still: Array | None) -> Array:
     if of_still is None:
         return of_components
     return namespace(of_still).concatenate([of_components, of_still], axis=1)
-
-
-def _appended(parts: np.ndarray, of_still: np.ndarray) -> np.ndarray:
-    """Append what still components have, (A, ...), to that of learned ones (E, K, ...)."""
-    n_members, _, *rest = parts.shape
-    shape = n_members, len(of_still), *rest
-    return np.concatenate([parts, np.broadcast_to(of_still, shape)], axis=1, dtype=parts.dtype)
 
 
 def _summed_to(shared: Array, terms: Array) -> Array:
@@ -359,10 +348,10 @@ class MixtureParameters:
     Attributes
     ----------
     weights : ndarray of shape (E, B, K + A)
-    means : ndarray of shape (E, B, K + A, D)
-    sds : ndarray of shape (E, B, K + A, D)
+    means : ndarray of shape (E, B, K, D)
+    sds : ndarray of shape (E, B, K, D)
         Conditional standard deviations; the marginal ones where ``factor`` is None.
-    factor : ndarray of shape (E, K + A, B, D, D) or None
+    factor : ndarray of shape (E, K, B, D, D) or None
         Lower Cholesky factors of the covariances, where targets are correlated.
     """
 

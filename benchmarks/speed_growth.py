@@ -26,8 +26,11 @@ def steps_by_batch(options: Options) -> dict[str, list[float]]:
     def autograd(batch: int):
         return plain_pass(OneTrunk(8, 5, (64, 64)), batch, 8, "cpu", fused=True)
 
+    n_members = MDNRegressor().n_estimators
     kinds = {
-        "ours, 10 members": lambda batch: our_pass(10, batch, (64, 64), 8, 5, "cpu"),
+        f"ours, {n_members} members": lambda batch: our_pass(
+            n_members, batch, (64, 64), 8, 5, "cpu"
+        ),
         "ours, 1 member": lambda batch: our_pass(1, batch, (64, 64), 8, 5, "cpu"),
         "autograd, 1 network": autograd,
     }

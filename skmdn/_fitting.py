@@ -132,21 +132,26 @@ class NetworkFitting(NetworkMixtures):
         # Rows are in an order that is none: the first are a sample of all.
         first, weights = rows.first[: NormalScores.max_rows], rows.weights[: NormalScores.max_rows]
         self._features = NormalScores(dense(X[first]), weights)
-        sample = y[first]
+        self._look_at_targets(y[rows.first], weights, noise)
+        # Log-densities of standardised targets are larger by the log of the unit's volume.
+        self._log_unit = float(np.log(self._y_scale).sum())
+        self._loss = self._mixture_loss()
+
+    def _look_at_targets(self, y, weights, noise):
+        """Find atoms, curves and outliers of the distinct targets; the first have weights."""
+        sample = y[: len(weights)]
         atoms = sample[:0]
         if noise.per_component:
             atoms = find_atoms(sample, weights, may_be_open=noise.per_target)
         self.atoms_ = atoms if self._y_ndim == 2 else atoms[:, 0]
         at = at_atoms(sample, atoms)
         self._pins = self._pins_at(atoms, weights @ at / weights.sum())
-        self._link = None
-        if noise.all_free(self.n_components, self.n_outputs_):
-            free = [elsewhere(at[:, said]) for said in ~np.isnan(atoms.T)]  # target by target
-            standardised = (sample - self._y_mean) / self._y_scale
-            self._link = JohnsonLink.fit(standardised, weights[:, None] * np.transpose(free))
-        # Log-densities of standardised targets are larger by the log of the unit's volume.
-        self._log_unit = float(np.log(self._y_scale).sum())
-        self._loss = self._mixture_loss()
+        free = [elsewhere(at[:, said]) for said in ~np.isnan(atoms.T)]  # target by target
+        standardised = (y - self._y_mean) / self._y_scale
+        curve = JohnsonLink.fit(standardised[: len(sample)], weights[:, None] * np.transpose(free))
+        self._link = curve if noise.all_free(self.n_components, self.n_outputs_) else None
+        has_rare = len(atoms) > 0 or curve.has_outliers(standardised)
+        self._has_widest = noise.per_component and has_rare
 
     def _pins_at(self, atoms, shares):
         """Return the pins of atoms that leave targets open, if there are any.
@@ -184,7 +189,7 @@ class NetworkFitting(NetworkMixtures):
             noise=noise,
             reg_covar=reg_covar,
             link=self._link,
-            still=still if len(atoms) else None,
+            still=still if self._has_widest else None,
             pins=self._pins,
             fixed_variance=1.0
             if noise.learned

@@ -185,18 +185,31 @@ def test_new_values_off_the_grid_are_not_ruled_out():
     assert np.isfinite(between).all()
 
 
-def test_outliers_do_not_widen_the_rest():
+@pytest.mark.parametrize("noise_type", ["full", "isotropic"])
+@pytest.mark.parametrize("n_outliers", [1, 4])
+def test_outliers_do_not_widen_the_rest(n_outliers, noise_type):
+    """A network that holds the only one out knows of none, and its score must not ruin it."""
     rng = np.random.default_rng(0)
-    features = rng.normal(size=(400, 1))
-    targets = features[:, 0] + 0.1 * rng.normal(size=400)
+    features, fresh = rng.normal(size=(400, 1)), rng.normal(size=(1000, 1))
+    targets, fresh_targets = (
+        part[:, 0] + 0.1 * rng.normal(size=len(part)) for part in (features, fresh)
+    )
+    model = small(n_estimators=8, max_iter=200, noise_type=noise_type)
+    clean = model.fit(features, targets)
+    assert clean.predict_mixture(fresh).n_components == 8 * 3
+    expected = clean.score(fresh, fresh_targets)
     spoiled = targets.copy()
-    spoiled[:4] += 50.0
-    model = small(max_iter=200).fit(features, spoiled)
-    clean = np.arange(4, 400)
-    truth = stats.norm.logpdf(targets - features[:, 0], scale=0.1)[clean].mean()
-    found = model.score_samples(features[clean], targets[clean]).mean()
-    marginal = stats.norm.logpdf(targets, scale=targets.std())[clean].mean()
-    assert found > marginal + 0.5 * (truth - marginal)
+    spoiled[:n_outliers] += 50.0
+    model.fit(features, spoiled)
+    assert model.score(fresh, fresh_targets) > expected - 0.1
+    assert model.score_samples(features, spoiled).min() > -50.0
+    if n_outliers > 1:  # then networks know of the others
+        return
+    mixture = model.predict_mixture(fresh)
+    assert mixture.n_components == 8 * 3 + 1  # one is three standard deviations wide
+    assert_allclose(mixture.covariances[:, -1], 9.0 * spoiled.var())
+    assert mixture.weights[:, -1].max() < 0.05
+    assert model.predict_atoms(fresh).shape == (1000, 0)
 
 
 NULLS = {  # and how far from the better one of a Gaussian and a histogram

@@ -8,7 +8,9 @@ nothing about some of several targets, how those are distributed given it.
 
 The other components may then have few rows to learn from, of few values, and become as narrow
 themselves: a count that is larger than any before would have no density at all. So one more stays
-where it is, three standard deviations wide.
+where it is, three standard deviations wide. It is there as well where a target is an outlier: to
+networks that hold that row out, its density is nothing but what wide components give it, and a
+single one would have them keep all of theirs wide.
 """
 
 from __future__ import annotations
@@ -161,7 +163,7 @@ def elsewhere(at: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class StillComponents:
-    """Components of which the weight alone is learned: at atoms, and a wide one behind them.
+    """Components of which the weight alone is learned: at atoms, if any, and a wide one.
 
     Parameters
     ----------

@@ -38,6 +38,8 @@ _OUTLYING = 100.0
 _MOST_MISFIT = 0.3
 #: A curve that is all but straight.
 _STRAIGHT = (0.0, 10.0, 0.0, 10.0)
+#: A target is an outlier if the chance that one of so many is as far out is no more than this.
+_OUTLYING_CHANCE = 1e-3
 #: Farthest from the middle of the curve that it is read, so that no mean overflows float32.
 _FARTHEST = 20.0
 
@@ -89,6 +91,11 @@ class JohnsonLink:
     def inverse(self, means: Array) -> Array:
         """Return the u at which m has the values ``means`` (..., D, B)."""
         return self.gamma + self.delta * namespace(means).arcsinh((means - self.xi) / self.lambda_)
+
+    def has_outliers(self, y: np.ndarray) -> bool:
+        """Tell whether some of the targets (n, D) are where, by their curves, none should be."""
+        farthest = np.abs(self.inverse(y.T)).max()
+        return bool(farthest > -ndtri(0.5 * _OUTLYING_CHANCE / y.size))
 
 
 def _quantiles(y: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -147,6 +147,26 @@ def test_an_outlier_does_not_turn_the_curve_off():
     assert stats.kstest(scores, "norm").statistic < 0.08
 
 
+DRAWS = {
+    "normal": lambda rng, n: rng.normal(size=n),
+    "skewed": lambda rng, n: np.exp(2.0 * rng.normal(size=n)),
+    "bounded": lambda rng, n: rng.beta(0.5, 0.5, size=n),
+    "two peaks": lambda rng, n: rng.normal(size=n) + rng.choice([-5.0, 5.0], n),
+}
+
+
+@pytest.mark.parametrize("n", [300, 30_000])
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+def test_outliers_are_what_the_curve_does_not_lead_to(draw, n):
+    """One target of several; what lies on the curve is none, however far out."""
+    y = np.column_stack([draw(np.random.default_rng(seed), n) for seed in range(3)])
+    spoiled = y.copy()
+    spoiled[7, 1] += 1e3 * np.ptp(y[:, 1])
+    for targets, expected in ((y, False), (spoiled, True)):
+        z = (targets - targets.mean(axis=0)) / targets.std(axis=0)
+        assert fitted(z).has_outliers(z) is expected
+
+
 @given(PARAMETERS)
 def test_the_gradient_of_the_fit_is_that_of_finite_differences(parameters):
     xi, lambda_, gamma, delta = parameters

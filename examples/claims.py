@@ -1,7 +1,7 @@
 """Mostly nothing: how likely an insurance claim is, and how much it then costs.
 
 Most policies cost nothing in a year; the rest cost sums whose logarithm is normal. Nothing is a
-value that many rows share, so each network has a component there and learns how likely it is: one
+value that many rows share, so networks have a component there and learn how likely it is: one
 model says both how often and how much.
 """
 

@@ -22,6 +22,8 @@ from skmdn.learning.threads import threads_for
 
 #: Numbers of a pass through the network that stay in a core's cache.
 _CACHED_NUMBERS = 2**18
+#: Weights that take as much memory as a component with all that is asked of it.
+_WEIGHTS_A_COMPONENT = 2
 #: Sums of smaller weights might be zero in float32.
 _LEAST_WEIGHT = 1e-30
 
@@ -88,7 +90,7 @@ class NetworkMixtures(PredictionSets):
         Returns
         -------
         NormalMixture
-            Networks that trained on a row have weight zero in its mixture.
+            Of those that held a row out; components of the other networks have weight zero.
 
         Raises
         ------
@@ -105,8 +107,11 @@ class NetworkMixtures(PredictionSets):
     def predict_atoms(self, X):
         """Return how likely each of ``atoms_`` is: how often y has just that value.
 
-        The distribution of a row has y within a few thousandths of its standard deviation (the
-        root of ``reg_covar``) there; the probability between limits so close would miss some.
+        In the distribution of a row an atom is a Gaussian as wide as the root of ``reg_covar``, a
+        thousandth of y's standard deviation: the probability between limits so close would miss
+        some, and half of it is on either side. So ask ``sf`` and ``cdf`` for values beside an atom
+        (of counts, ``sf(0.5)`` and not ``sf(0)``); quantiles inside of it are the atom, all but a
+        few of these widths, and an interval that ends there may leave some of it out.
         Of several targets, one that an atom leaves open mostly has values that no other atom says:
         those of (0, NaN) and (0, 0), if no other has a zero first, add up to how often it is zero.
 
@@ -131,11 +136,10 @@ class NetworkMixtures(PredictionSets):
         >>> bool(abs(model.predict_atoms(X).mean() - 0.4) < 0.05)
         True
         """
-        counts = self._loss.counts
-        n_learned, _ = self._n_components()
 
         def at_atoms(mixture):
             """Add up what the members give them."""
+            counts, (n_learned, _) = self._loss.counts, self._n_components()
             learned, still = np.split(mixture.weights, [n_learned], axis=1)
             of_members = learned.reshape(len(mixture), -1, self._loss.n_components)
             # Where there are atoms, the last is the widest.
@@ -182,7 +186,10 @@ class NetworkMixtures(PredictionSets):
         return scores.numpy() @ np.sin(1.0 + np.arange(scores.shape[1]))
 
     def _row_numbers(self):
-        return sum(self._n_components()) * self.n_outputs_**2
+        n_learned, n_still = self._n_components()
+        # Each network gives a weight to those that are the same in all.
+        n_weights = self.network_.architecture.n_members * n_still
+        return (n_learned + n_still) * self.n_outputs_**2 + n_weights // _WEIGHTS_A_COMPONENT
 
     def _n_components(self):
         """Return how many components of a mixture are learned, and how many stay."""

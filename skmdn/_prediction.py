@@ -81,6 +81,7 @@ def check_targets(y) -> np.ndarray:
 class LogLikelihoodScore:
     """Scores an estimator by the log-density its ``score_samples(X, y)`` returns for each row."""
 
+    n_features_in_: int
     n_outputs_: int
     _y_ndim: int
     score_samples: Callable[..., np.ndarray]
@@ -108,9 +109,9 @@ class LogLikelihoodScore:
         return float(np.average(log_density, weights=sample_weight))
 
     def _check_rows(self, X):
+        check_is_fitted(self)
         if self._is_as_wanted(X):
             return X
-        check_is_fitted(self)
         kinds = {"accept_sparse": "csr", "dtype": list(_PRECISIONS)}
         with naming("X"):
             return validate_data(self, X, **kinds, reset=False)
@@ -122,7 +123,7 @@ class LogLikelihoodScore:
         """
         if type(X) is not np.ndarray or X.dtype not in _PRECISIONS or X.ndim != 2 or len(X) == 0:
             return False
-        if X.shape[1] != getattr(self, "n_features_in_", 0) or hasattr(self, "feature_names_in_"):
+        if X.shape[1] != self.n_features_in_ or hasattr(self, "feature_names_in_"):
             return False
         with np.errstate(over="ignore", invalid="ignore"):
             return bool(np.isfinite(X.sum()))
@@ -203,8 +204,8 @@ class MixturePredictions(LogLikelihoodScore):
         -------
         NormalMixture
             One mixture a row, member after member, of ``n_estimators * n_components`` components,
-            and behind them one for each of ``atoms_``, and a wide one, where there are some (of an
-            atom that leaves targets open, each member has components of its own).
+            and behind them one for each of ``atoms_``, and a wide one, where there are some or y
+            has outliers (of an atom that leaves targets open, each member has its own).
         """
         X = self._check_rows(X)
         return NormalMixture.concatenate([mixture for _, mixture in self._mixture_blocks(X)])

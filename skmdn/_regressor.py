@@ -28,10 +28,10 @@ class MDNRegressor(NetworkFitting, RegressorMixin, BaseEstimator):
     Parameters
     ----------
     n_components : int, default=5
-        Gaussians in the mixture of each network, which has one more for each of ``atoms_``, at
-        that value and as narrow as ``reg_covar`` allows. An atom that leaves targets open has more
-        of them, in proportion to its rows, with means and covariances of these. Behind all is a
-        wide one, for what nobody saw.
+        Gaussians in the mixture of each network. All networks have one more in common for each of
+        ``atoms_``, at that value and as narrow as ``reg_covar`` allows, and then, or where y has
+        outliers, a wide one. An atom that leaves targets open has more in each network, in
+        proportion to its rows, with means and covariances of these.
     noise_type : {"full", "diagonal", "isotropic", "isotropic_across_components", "fixed"}, \
 default="full"
         The components' covariances: any; one variance a component and target; one a component; one
@@ -60,7 +60,7 @@ default="full"
         0.1 with slow waves.
     early_stopping : bool, default=True
         Whether each network holds rows out, on which training is judged. Without, it is judged
-        on the training rows.
+        on the training rows, which it may then fit far too closely.
     validation_fraction : float or "auto", default="auto"
         Share of the rows that each network holds out; "auto" is 1.25 / n_estimators, so that each
         row is held out by one and a quarter of them by two; a tenth for less than five networks.
@@ -91,7 +91,8 @@ default="full"
     alpha_ : float
         The weight decay they were trained with; training that goes on keeps to it under "auto".
     atoms_ : ndarray of shape (n_atoms,) or (n_atoms, n_outputs)
-        Values of y that many rows share. Ten distinct rows have to, or a quarter of all. If there
+        Values of y that many rows share: ten distinct ones, or a quarter of all if more than
+        forty are distinct. If there
         are no more than 100 such values and nine rows in ten have one of them (grades, counts),
         they are all of these; else those that stand out (zeros, limits): two rows in a hundred
         have it, and five times as many as have the value of a typical other row. Of several

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -227,6 +228,21 @@ def test_small_blocks_of_rows_change_no_answer(y):
         assert model.sample(X, 3, random_state=0).shape == (3, *y.shape)
     for block, expected in zip(blocks, whole, strict=True):
         assert_allclose(block, expected, rtol=1e-9)
+
+
+def test_memory_for_atoms_is_bounded():
+    """Networks give each of them a weight, though a mixture has one component there."""
+    rng = np.random.default_rng(0)
+    features, grades = rng.normal(size=(3000, 2)), rng.integers(0, 60, size=3000)
+    model = small(n_components=1, n_estimators=16, max_iter=1).fit(features, grades)
+    assert len(model.atoms_) > 40
+    with sklearn.config_context(working_memory=16):
+        for ask in (model.score_samples, lambda X, y: model.calibrate(X, y, out_of_fold=True)):
+            tracemalloc.start()
+            ask(features, grades)
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            assert peak < 16 * 2**20
 
 
 def test_draws_have_the_predicted_moments():

@@ -67,6 +67,8 @@ BAD_X = {
     "a number": lambda X: 7.0,
     "no columns": lambda X: X.to_numpy()[:, :0],
     "complex": lambda X: X.to_numpy() + 1j,
+    "no rows": lambda X: X.to_numpy()[:0],
+    "infinities of both signs": lambda X: spoiled(spoiled(X, np.inf)[::-1], -np.inf),
     "sparse NaN": lambda X: sparse.csr_array(spoiled(X, np.nan)),
     "None": lambda X: None,
 }
@@ -133,6 +135,21 @@ def test_bad_X_where_features_have_no_names(fitted_on_arrays, spoil):
         assert_refused(fitted_on_arrays, lambda model, y, ask=ask: ask(model, spoil(X)), "X")
     with pytest.raises(ValueError, match=r"X has 2 features.* expecting 3"):
         fitted_on_arrays[0].predict(X.to_numpy()[:, :2])
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [np.ma.masked_array, lambda X: X.astype(">f4"), lambda X: X.astype(np.longdouble)],
+    ids=["masked", "bytes swapped", "long"],
+)
+def test_other_arrays_of_floats_are_converted(fitted_on_arrays, kind):
+    model, table = fitted_on_arrays[0], X.to_numpy().astype(np.float32)
+    found = model._check_rows(kind(table))
+    assert type(found) is np.ndarray
+    assert found.dtype in (np.float32, np.float64)
+    assert found.dtype.isnative
+    assert_array_equal(found, table)
+    assert model._check_rows(table) is table  # what needs no conversion
 
 
 def test_finite_rows_whose_sum_is_not(fitted_on_arrays):
@@ -274,9 +291,10 @@ def test_values_that_do_not_fit_the_data():
 
 
 def test_asking_before_fit():
-    for ask in (*ASK.values(), lambda model, X: model.score(X, y)):
-        with pytest.raises(NotFittedError, match="MDNRegressor instance is not fitted yet"):
-            ask(small(), X)
+    for ask in (*ASK.values(), lambda model, X: model.score(X, y), MDNRegressor.predict_atoms):
+        for table in (X, X.to_numpy(), X.to_numpy()[:, :0]):
+            with pytest.raises(NotFittedError, match="MDNRegressor instance is not fitted yet"):
+                ask(small(), table)
 
 
 def test_a_failed_first_fit_leaves_nothing():

@@ -76,7 +76,7 @@ _MANY_ROWS, _MOST_ROWS = 2000, 2**14
 #: Few rows that are fewer than this for each feature call for smoothness without a trial, but not
 #: for as much decay as rows that show noise.
 _ROWS_A_FEATURE, _OF_WIDE_DATA = 20, Smoothness(0.1, 0.25)
-#: By how much another must be better; this, ``most_learned`` and the least in nats a target.
+#: By how much another must be better. Here all gains are in nats a target.
 _CLEARLY = 0.01
 
 

@@ -3,8 +3,8 @@
 Adam with decoupled weight decay (Loshchilov & Hutter 2019) moves the parameters; what is judged
 and kept is an exponential average of them (Polyak & Juditsky 1992), which is as good as a smaller
 step without its slowness. When the held-out score stops rising, training goes back to the best
-average, and the step falls to zero from there on, over about as many steps as were taken before,
-or a few, where hardly anything was learned.
+average, and the step falls to zero from there on, over about as many steps as were taken before;
+over a few, where hardly anything was learned after the first check.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ _PATIENCE = 0.05
 #: Where the step falls from, relative to what it was, and over how many steps: this share of those
 #: taken, and so many at least.
 _FALL_FROM, _FALL_SHARE, _LEAST_FALL = 0.4, 1.2, 200
-#: Nats that scores must rise after the first check for there to be something to learn. Where there
-#: is not, a longer fall than the least gains a thousandth, and takes as long as all before.
+#: Nats that scores must rise after the first check for there to be something left to learn.
+#: Where there is not, a fall of more than a pass gains a thousandth, and takes as long as all did.
 LEAST_LEARNED = 0.04
 #: Checks without a better score that end training while the step falls, before and after that has
 #: clearly helped.
@@ -283,7 +283,7 @@ class _Run:
         """Return over how many steps the step size should fall to zero."""
         learned = max(self.result.scores) - self.result.scores[0]
         share = _FALL_SHARE if learned >= LEAST_LEARNED else 0.0
-        return max(_LEAST_FALL, int(share * self.result.n_steps))
+        return max(_LEAST_FALL, self.steps_per_check, int(share * self.result.n_steps))
 
     def late_patience(self) -> Callable[[], float]:
         """Return the patience from here on, where the step falls."""

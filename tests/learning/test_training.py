@@ -223,15 +223,15 @@ class Scripted(Bowl):
 
 @pytest.mark.parametrize(
     ("learned", "share"),
-    [(0.99 * training.LEAST_LEARNED, 0.0), (training.LEAST_LEARNED + 1e-9, training._FALL_SHARE)],
+    [(0.99 * training.LEAST_LEARNED, 0.0), (training.LEAST_LEARNED, training._FALL_SHARE)],
     ids=["hardly anything learned", "something learned"],
 )
 def test_steps_fall_to_zero_once_the_score_no_longer_rises(sizes, monkeypatch, learned, share):
     monkeypatch.setattr(training, "_LATE_PATIENCE", (10**6, 10**6))
-    # What the first steps bring is not counted.
-    bowl = Scripted(torch.full((20, 2), 5.0), [-9.0, 0.0, learned])
+    # What the first steps bring is not counted, nor what is lost and found again.
+    bowl = Scripted(torch.full((20, 2), 5.0), [-9.0, 0.0, -1.0, learned, -0.5])
     result = train(bowl, options(n_iter_no_change=6), generator())
-    steady = (2 + 6) * STEPS_PER_CHECK
+    steady = (3 + 6) * STEPS_PER_CHECK
     assert sizes[:steady] == [0.1] * steady
     falling = np.array(sizes[steady:])
     n_steps = max(training._LEAST_FALL, int(share * steady))
@@ -239,6 +239,14 @@ def test_steps_fall_to_zero_once_the_score_no_longer_rises(sizes, monkeypatch, l
     np.testing.assert_allclose(falling, expected)
     assert result.stop_reason == "converged"
     assert result.n_steps == len(sizes) == len(bowl.seen)
+
+
+def test_a_short_fall_is_a_pass_at_least(sizes, monkeypatch):
+    monkeypatch.setattr(training, "_LATE_PATIENCE", (10**6, 10**6))
+    n_rows = training._LEAST_FALL + 50
+    bowl = Scripted(torch.full((n_rows, 2), 5.0), [-9.0, 0.0])
+    train(bowl, options(n_iter_no_change=2), generator())
+    assert len(sizes) - sizes.count(0.1) == n_rows
 
 
 def test_the_start_is_kept_where_nothing_is_better():

@@ -237,7 +237,7 @@ def test_memory_for_atoms_is_bounded():
     model = small(n_components=1, n_estimators=16, max_iter=1).fit(features, grades)
     assert len(model.atoms_) > 40
     with sklearn.config_context(working_memory=16):
-        for ask in (model.score_samples, lambda X, y: model.calibrate(X, y, out_of_fold=True)):
+        for ask in (model.score_samples, lambda X, y: next(model._voters(X, out_of_fold=True))):
             tracemalloc.start()
             ask(features, grades)
             peak = tracemalloc.get_traced_memory()[1]

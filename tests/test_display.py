@@ -183,14 +183,24 @@ def test_subsample_bounds_the_densities_but_hides_no_point(rng):
     assert np.ptp(display.line_.get_ydata()) == pytest.approx(0, abs=1e-9)  # all rows in each
 
 
-@pytest.mark.parametrize("make", [np.asarray, list, pd.DataFrame, pl.DataFrame])
-def test_a_feature_is_chosen_by_position_from_whatever_holds_it(make, rng):
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (np.asarray, "feature 1"),
+        (list, "feature 1"),
+        (pd.DataFrame, "feature 1"),
+        (lambda X: pd.DataFrame(X, columns=["age", "dose"]), "dose"),
+        (pl.DataFrame, "column_1"),
+    ],
+    ids=["array", "list", "frame", "named frame", "polars"],
+)
+def test_a_feature_is_chosen_by_position_from_whatever_holds_it(make, name, rng):
     X = rng.uniform(size=(40, 2)) / 2
     y = two_arms(X.sum(axis=1)).sample(random_state=0)
     display = ConditionalDensityDisplay.from_estimator(Lookup(), make(X), y, feature=1)
     np.testing.assert_array_equal(display.scatter_.get_offsets()[:, 0], X[:, 1])
     assert display.n_neighbors == 20
-    assert display.ax_.get_xlabel() == "feature 1"
+    assert display.ax_.get_xlabel() == name
 
 
 @pytest.mark.parametrize("feature", [2, "dose", 0.5])

@@ -97,7 +97,9 @@ class ConditionalDensityDisplay(Display):
         except (IndexError, KeyError, ValueError):
             raise ValueError(f"feature must be a column of X; got {feature!r}") from None
         kwargs.setdefault("n_neighbors", 1 if X.shape[1] == 1 else 20)
-        kwargs.setdefault("x_name", feature if isinstance(feature, str) else f"feature {feature}")
+        names = getattr(X, "columns", range(X.shape[1]))
+        name = feature if isinstance(feature, str) else names[feature]
+        kwargs.setdefault("x_name", name if isinstance(name, str) else f"feature {feature}")
         return cls.from_predictions(y, predict_mixture(estimator, X), x=x, **kwargs)
 
     @classmethod

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from sklearn.preprocessing import StandardScaler
 
+#: Variances of what varies by less have lost their digits.
+_LEAST_SPREAD = 1e-150
+
 
 def target_scaling(
     y: np.ndarray, weights: np.ndarray, one_unit: bool
@@ -21,14 +24,17 @@ def target_scaling(
     Raises
     ------
     ValueError
-        If the variance of y is beyond float64.
+        If the variance of y is beyond float64, or below it but not zero.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         scaler = StandardScaler().fit(y, sample_weight=weights)
     scale = scaler.scale_
     if not np.isfinite(scale).all():
         raise ValueError("y is too large: its variance is beyond float64")
-    varies = np.ptp(y, axis=0) > 0
+    spread = np.ptp(y, axis=0)
+    varies = spread > 0
+    if (varies & (spread < _LEAST_SPREAD)).any():
+        raise ValueError(f"y is too small: it varies by {spread[varies].min():.3g}")
     if one_unit and varies.any():
         scale[:] = np.sqrt(np.mean(scale[varies] ** 2))
     return scaler.mean_, scale

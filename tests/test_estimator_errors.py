@@ -283,6 +283,9 @@ def test_parameters_are_checked_by_fit(name, value):
 def test_values_that_do_not_fit_the_data():
     with pytest.raises(ValueError, match=r"^y is too large"):
         small().fit(X, 1e200 * y)
+    for unit in (1e-155, 1e-162, 1e-310):
+        with pytest.raises(ValueError, match=r"^y is too small: it varies by \d.*e-\d+$"):
+            small().fit(X, np.column_stack([y, unit * y]))
     for level in (1e-30, 1e30):
         with pytest.raises(ValueError, match=re.escape(f"fixed_noise_level is {level}")):
             small(noise_type="fixed", fixed_noise_level=level).fit(X, y)

@@ -61,7 +61,7 @@ TARGETS = {
     "1e-100": 1e-100 * y,
     "around 1e8": 1e8 + y,
     "around 1e12": 1e12 + y,
-    "denormal": 1e-310 * y,
+    "1e-149": 1e-149 * y,
     "zero": np.zeros(60),
     "constant": np.full(60, 0.1),
     "constant 1e12": np.full(60, 1e12),

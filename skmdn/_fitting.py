@@ -150,8 +150,9 @@ class NetworkFitting(NetworkMixtures):
         standardised = (y - self._y_mean) / self._y_scale
         curve = JohnsonLink.fit(standardised[: len(sample)], weights[:, None] * np.transpose(free))
         self._link = curve if noise.all_free(self.n_components, self.n_outputs_) else None
-        has_rare = len(atoms) > 0 or curve.has_outliers(standardised)
-        self._has_widest = noise.per_component and has_rare
+        self._has_widest = noise.per_component and (
+            len(atoms) > 0 or curve.has_outliers(standardised)
+        )
 
     def _pins_at(self, atoms, shares):
         """Return the pins of atoms that leave targets open, if there are any.

@@ -91,16 +91,15 @@ default="full"
     alpha_ : float
         The weight decay they were trained with; training that goes on keeps to it under "auto".
     atoms_ : ndarray of shape (n_atoms,) or (n_atoms, n_outputs)
-        Values of y that many rows share: ten distinct ones, or a quarter of all if more than
-        forty are distinct. If there
-        are no more than 100 such values and nine rows in ten have one of them (grades, counts),
-        they are all of these; else those that stand out (zeros, limits): two rows in a hundred
-        have it, and five times as many as have the value of a typical other row. Of several
-        targets, what ten distinct rows have of such values together, NaN where the rest may be
-        anything: in a rarer combination, the target with most such values may. Atoms with NaN come
-        first, 64 / n_outputs at most, or four, those of most rows; targets with more such values
-        than that are left open. With isotropic noise all targets have to be equal. Empty where the
-        components have one width in common.
+        Values of y that many rows share: ten distinct rows, or a quarter of all if forty are
+        distinct. If there are no more than 100 such values and nine rows in ten have one of them
+        (grades, counts), they are all of these; else those that stand out (zeros, limits): two
+        rows in a hundred have it, and five times as many as have the value of a typical other
+        row. Of several targets, what ten distinct rows have of such values together, NaN where
+        the rest may be anything: in a rarer combination, the target with most such values may.
+        Atoms with NaN come first, 64 / n_outputs at most, or four, those of most rows; targets
+        with more such values than that are left open. With isotropic noise all targets have to be
+        equal. Empty where the components have one width in common.
     n_iter_ : int
         Passes over the training rows.
     best_iter_ : int

@@ -196,8 +196,9 @@ class MixtureBatch:
     def _merged(self) -> Self:
         """The same distributions, with components that are equal in every row made one.
 
-        Members of an ensemble may have dozens in common, and many questions take as long as there
-        are components, or pairs of them. What ``n_components`` sizes has to be `_padded` again.
+        Marginals of an ensemble with open atoms have dozens of them, and many questions take as
+        long as there are components, or pairs of them. What ``n_components`` sizes has to be
+        `_padded` again.
         """
         if len(self) == 0 or len(np.unique(self._means[0, :, 0])) == self.n_components:
             return self

@@ -80,8 +80,8 @@ def predict_mixture(estimator: Any, X: Any) -> NormalMixture:
         X = estimator[:-1].transform(X) if len(estimator) > 1 else X
         return predict_mixture(estimator[-1], X)
     if not hasattr(estimator, "predict_mixture"):
-        told = f"got {type(estimator).__name__}"
-        if hasattr(estimator, "score_samples"):
-            told += ", whose own score is its log-likelihood: use scoring=None"
-        raise TypeError(f"estimator must have predict_mixture; {told}")
+        raise TypeError(
+            f"estimator must have predict_mixture; got {type(estimator).__name__} "
+            "(for its own score, scoring=None)"
+        )
     return estimator.predict_mixture(X)

@@ -167,6 +167,15 @@ def test_outliers_are_what_the_curve_does_not_lead_to(draw, n):
         assert fitted(z).has_outliers(z) is expected
 
 
+@given(PARAMETERS, st.integers(2, 10**6), st.sampled_from([-1.0, 1.0]))
+def test_one_of_so_many_normal_scores_is_an_outlier_with_a_small_chance(parameters, n, side):
+    curve, border = link(*parameters), side * stats.norm.isf(0.5 * 1e-3 / n)
+    for u, expected in ((0.99 * border, False), (1.01 * border, True)):
+        y = np.full((n, 1), curve.means(column([0.0])).item())
+        y[-1] = curve.means(column([u]))
+        assert curve.has_outliers(y) is expected
+
+
 @given(PARAMETERS)
 def test_the_gradient_of_the_fit_is_that_of_finite_differences(parameters):
     xi, lambda_, gamma, delta = parameters

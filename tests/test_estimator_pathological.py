@@ -253,3 +253,13 @@ def test_fifty_rows_are_no_worse_than_the_marginal(n_features):
         marginal, _ = marginal_scores(targets[few], targets[fresh])
         scores.append(model.score(features[fresh], targets[fresh]) - marginal)
     assert np.mean(scores) > -0.1
+
+
+def test_intervals_hold_where_features_are_as_many_as_rows():
+    """Networks that all fit their rows exactly are nearly equally wrong elsewhere."""
+    rng = np.random.default_rng(0)
+    features, noise = rng.normal(size=(2060, 60)), rng.normal(size=2060)
+    targets = features @ rng.normal(size=60) / 4 + 0.5 * noise
+    model = MDNRegressor(random_state=0).fit(features[:60], targets[:60])
+    low, high = model.predict_interval(features[60:]).T
+    assert abs(np.mean((low < targets[60:]) & (targets[60:] < high)) - 0.9) < 0.05

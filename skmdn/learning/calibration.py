@@ -30,9 +30,9 @@ _MOST_PAIRS = 512
 _MOST_SEARCHED = 50
 #: By how much more pooling M lowers a factor than pooling two does: the first less the second / M.
 _OF_MANY, _OF_FEW = 2.4, 2.8
-#: Share of a factor left by pooling: what it usually is, and is at the least; and the pairs at
-#: which what they tell counts as much as what is usual.
-_USUAL_SHARE, _LEAST_SHARE, _PAIRS_TO_TRUST = 0.25, 0.15, 250
+#: Least share of a factor left by pooling; and the pairs at which what their likelihoods tell
+#: counts as much as what their moments do.
+_LEAST_SHARE, _PAIRS_TO_TRUST = 0.15, 250
 #: Steps of the logarithm in which factors are tried; the first and last, relative to a member's.
 _STEP, _FIRST, _LAST = math.log(1.1), -24, 8
 #: One member in so many may speak for the tails: by how many steps its variances are larger.
@@ -188,7 +188,9 @@ def pooled_factors(objective: MixtureObjective, flat: Tensor, factor: float) -> 
     likelier beyond (simulated, errors normal and with heavier tails), and its central intervals
     are less too wide.
 
-    Where such pairs are few, the share f_M / f_1 is drawn towards what is likely without them.
+    Where such pairs are few, f_2 is mostly chance, as it depends on their targets; how far their
+    two members differ is not, and with the errors on all rows held out tells R and B by moments.
+    So the share f_M / f_1 is drawn towards the one that follows from these.
 
     Where errors have heavier tails than the members learned from rows they fit too closely, one
     member in eight is given larger variances, the others smaller ones: a scale mixture, as in the
@@ -222,11 +224,10 @@ def pooled_factors(objective: MixtureObjective, flat: Tensor, factor: float) -> 
     chosen = max(range(len(tails)), key=lambda i: float(weights @ gains[i]))
     (alone, paired), (_, paired_body) = found[0][0], found[chosen][0]
     of_two = math.exp(_STEP * (paired - alone))
-    share = 1.0 - (_OF_MANY - _OF_FEW / n_members) * (1.0 - of_two)
-    share = min(max(share, _LEAST_SHARE), 1.0)
-    # Few pairs tell little: the share is drawn, in the logarithm, to what is likely without them.
+    share = max(1.0 - (_OF_MANY - _OF_FEW / n_members) * (1.0 - of_two), _LEAST_SHARE)
+    by_moments = max(_share_by_moments(objective, flat, factor), _LEAST_SHARE)
     trust = n_effective / (n_effective + _PAIRS_TO_TRUST)
-    factors *= share**trust * _likely_share(objective, flat) ** (1.0 - trust)
+    factors *= min(share, 1.0) ** trust * by_moments ** (1.0 - trust)
     factors *= math.exp(_STEP * (paired_body - paired))
     factors[_TAIL_MEMBERS - 1 :: _TAIL_MEMBERS] *= math.exp(_STEP * tails[chosen])
     return factors
@@ -244,21 +245,29 @@ def _surely(gains: Tensor, weights: Tensor) -> float:
     return float(mean - error)
 
 
-def _likely_share(objective: MixtureObjective, flat: Tensor) -> float:
-    """Return the share left by pooling as far as single held-out rows tell.
+def _share_by_moments(objective: MixtureObjective, flat: Tensor, factor: float) -> float:
+    """Return ``1 - (2 - 2/M) B / R``; see `pooled_factors`.
 
-    A member that holds a row out differs there from one that learned it by no less than two that
-    hold it out do, so twice B is at most the mean square of that difference. Where members have
-    learned the noise, that bound is R itself and says nothing; the usual share is then as good.
+    Two members that hold a row out differ there by 2 B, in the mean square.
     """
     positions = torch.arange(min(objective.n_held_out, _MOST_PAIRS), device=flat.device)
     rows = objective.held_out_rows(positions)
-    half = len(rows) // 2
-    here, weights = objective.residuals(flat, rows)
-    far = objective.residuals(flat, rows.roll(-half, dims=0))[0].roll(half, dims=0)
-    weights = weights.unsqueeze(1)
-    difference, error = (weights * (here - far).square()).sum(), (weights * here.square()).sum()
-    return max(1.0 - float(difference / error), _USUAL_SHARE)
+    errors, variances, weights = objective.errors(flat, rows, factor)
+    both = slice(min(objective.n_shared, _MOST_PAIRS))  # see `_pair_densities`
+    before = objective.errors(flat, rows[:, both].roll(-1, dims=0), factor)
+    others, of_others = (part.roll(1, dims=0) for part in before[:2])
+    apart = (errors[..., both] - others).square()
+    differing = apart / (0.5 * (variances[..., both] + of_others))
+    wrong = _mean(errors.square() / variances, weights)
+    if wrong == 0.0:
+        return 1.0  # nothing to share
+    n_members = len(objective.offsets)
+    return 1.0 - (1.0 - 1.0 / n_members) * _mean(differing, weights[..., both]) / wrong
+
+
+def _mean(values: Tensor, weights: Tensor) -> float:
+    """Return the sum over targets of (E, D, B), in the mean over rows of such weights (E, B)."""
+    return float((values.sum(1) * weights).sum() / weights.sum())
 
 
 def _pair_densities(

@@ -264,6 +264,18 @@ class MixtureLoss:
             mean += (weights[:, self.n_components :] * self.still.means).sum(1)
         return mean
 
+    def moments(self, raw: Array, factor: float) -> tuple[Array, Array]:
+        """Return means and variances (E, D, B) of each member's mixtures, without couplings."""
+        logits, *parts = self.split(raw)
+        found, mean = self.components(*parts), self.means(raw)
+        weights = softmax(logits)[0][:, :, None]
+        spread = self.variances(found.excess, factor) + (found.means - mean[:, None]) ** 2
+        variance = (weights[:, : self.n_components] * spread).sum(1)
+        if self.still is not None:
+            spread = self.still.variances + (self.still.means - mean[:, None]) ** 2
+            variance += (weights[:, self.n_components :] * spread).sum(1)
+        return mean, variance
+
     def _still_terms(self, y: Array) -> Array | None:
         """Return ``sum_d (z_d e_d + log sigma_d^2)`` (E, A, B) of y (E, D, B) and still ones."""
         if self.still is None:

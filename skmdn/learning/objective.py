@@ -174,10 +174,24 @@ class MixtureObjective:
         parameters = {name: as_array(part) for name, part in p.items()}
         return raw_outputs(self.architecture, parameters, as_array(x)), as_array(y), weights
 
-    def residuals(self, flat: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return targets less the members' means (E, D, B), and the weights (E, B)."""
+    def errors(self, flat: Tensor, rows: Tensor, factor: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Return how far targets are from the members' means, and how far they are said to be.
+
+        Parameters
+        ----------
+        flat, rows
+            As `log_densities` takes them.
+        factor : float
+            What the variances are multiplied by.
+
+        Returns
+        -------
+        errors, variances : Tensor of shape (E, D, B)
+        weights : Tensor of shape (E, B)
+        """
         raw, y, weights = self._outputs(flat, rows)
-        return as_tensor(y - self.loss.means(raw)), weights
+        means, variances = self.loss.moments(raw, factor)
+        return as_tensor(y - means), as_tensor(variances), weights
 
     def judge(self, flat: Tensor) -> float:
         """Return the log-likelihood that the members' mixture is expected to have on new rows.

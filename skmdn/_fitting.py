@@ -81,12 +81,12 @@ class NetworkFitting(NetworkMixtures):
         self._keep(result.flat, found.member_factor, found.pooled_factors)
         self.n_iter_, self.best_iter_ = result.n_iter, result.best_iter
         self._n_steps, self.stop_reason_ = result.n_steps, result.stop_reason
-        self.loss_curve_ = [self._log_unit + loss for loss in result.loss_curve]
+        self.loss_curve_ = [self._scaling.log_volume + loss for loss in result.loss_curve]
         self.validation_scores_ = []
         if found.score is not None:
-            self.validation_scores_ = [s - self._log_unit for s in result.scores]
-            self.best_validation_score_ = result.best_score - self._log_unit
-            self.oof_score_ = found.score - self._log_unit
+            self.validation_scores_ = [s - self._scaling.log_volume for s in result.scores]
+            self.best_validation_score_ = result.best_score - self._scaling.log_volume
+            self.oof_score_ = found.score - self._scaling.log_volume
         self._held_out = rows.positions, self._marks(table[:, : X.shape[1]].cpu()), n_held_out
 
     def _partial_fit(self, X, y, sample_weight):
@@ -120,7 +120,7 @@ class NetworkFitting(NetworkMixtures):
         self._optimizer = optimizer.on("cpu")  # where a pickle can be loaded on any machine
         self._n_steps += n_steps
         self.n_iter_ += 1
-        self.loss_curve_ = [*self.loss_curve_, self._log_unit + loss]
+        self.loss_curve_ = [*self.loss_curve_, self._scaling.log_volume + loss]
 
     def _start(self, X, y, rows):
         """Decide what a new model does not learn by gradients: scales, bounds and chance."""
@@ -128,13 +128,11 @@ class NetworkFitting(NetworkMixtures):
         for name in ("network_", "alpha_"):
             self.__dict__.pop(name, None)
         noise = NOISE_MODELS[self.noise_type]
-        self._y_mean, self._y_scale = target_scaling(y[rows.first], rows.weights, noise.one_unit)
+        self._scaling = target_scaling(y[rows.first], rows.weights, noise.one_unit)
         # Rows are in an order that is none: the first are a sample of all.
         first, weights = rows.first[: NormalScores.max_rows], rows.weights[: NormalScores.max_rows]
         self._features = NormalScores(dense(X[first]), weights)
         self._look_at_targets(y[rows.first], weights, noise)
-        # Log-densities of standardised targets are larger by the log of the unit's volume.
-        self._log_unit = float(np.log(self._y_scale).sum())
         self._loss = self._mixture_loss()
 
     def _look_at_targets(self, y, weights, noise):
@@ -145,9 +143,13 @@ class NetworkFitting(NetworkMixtures):
             atoms = find_atoms(sample, weights, may_be_open=noise.per_target)
         self.atoms_ = atoms if self._y_ndim == 2 else atoms[:, 0]
         at = at_atoms(sample, atoms)
+        if noise.coupled:
+            # Of those with atoms, a value that many rows share must stay one.
+            without_atoms = np.isnan(atoms).all(axis=0)
+            self._scaling = self._scaling.untied(sample, weights, without_atoms)
         self._pins = self._pins_at(atoms, weights @ at / weights.sum())
         free = [elsewhere(at[:, said]) for said in ~np.isnan(atoms.T)]  # target by target
-        standardised = (y - self._y_mean) / self._y_scale
+        standardised = self._scaling.standardised(y)
         curve = JohnsonLink.fit(standardised[: len(sample)], weights[:, None] * np.transpose(free))
         self._link = curve if noise.all_free(self.n_components, self.n_outputs_) else None
         self._has_widest = noise.per_component and (
@@ -162,7 +164,7 @@ class NetworkFitting(NetworkMixtures):
         is_open = np.isnan(atoms).any(axis=1)
         if not is_open.any():
             return None
-        atoms = (atoms[is_open] - self._y_mean) / self._y_scale
+        atoms = self._scaling.in_units(atoms[is_open])
         # Shares are sums: one of a fifth may be a little more.
         counts = np.ceil(self.n_components * shares[is_open] - 1e-6).clip(min=1)
         coupled = NOISE_MODELS[self.noise_type].coupled
@@ -181,7 +183,7 @@ class NetworkFitting(NetworkMixtures):
     def _mixture_loss(self):
         noise = NOISE_MODELS[self.noise_type]
         reg_covar = float(self.reg_covar)  # a NumPy scalar is double precision
-        atoms = (self.atoms_.reshape(-1, self.n_outputs_) - self._y_mean) / self._y_scale
+        atoms = self._scaling.in_units(self.atoms_.reshape(-1, self.n_outputs_))
         still = StillComponents.at(atoms[~np.isnan(atoms).any(axis=1)], reg_covar)
         n_pinned = 0 if self._pins is None else sum(self._pins.counts)
         return MixtureLoss(
@@ -194,7 +196,7 @@ class NetworkFitting(NetworkMixtures):
             pins=self._pins,
             fixed_variance=1.0
             if noise.learned
-            else fixed_variance(self.fixed_noise_level, self._y_scale[0]),
+            else fixed_variance(self.fixed_noise_level, self._scaling.unit[0]),
         )
 
     def _n_held_out(self, n_rows):
@@ -268,7 +270,9 @@ class NetworkFitting(NetworkMixtures):
 
     def _report(self, result):
         if self.verbose:
-            score, best = (s - self._log_unit for s in (result.scores[-1], result.best_score))
+            score, best = (
+                s - self._scaling.log_volume for s in (result.scores[-1], result.best_score)
+            )
             rows = "held-out" if self.early_stopping else "training"
             print(
                 f"[MDNRegressor] iteration {result.n_iter}: {rows} log-likelihood "

@@ -11,6 +11,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from skmdn._conformal import PredictionSets
 from skmdn._prediction import check_targets, naming
+from skmdn._scaling import TargetScaling
 from skmdn.distribution.mixture import NormalMixture
 from skmdn.distribution.scale import Array, Diagonal, Triangular
 from skmdn.learning.features import NormalScores
@@ -35,8 +36,7 @@ class NetworkMixtures(PredictionSets):
     network_: MixtureNetwork
     _loss: MixtureLoss
     _features: NormalScores
-    _y_mean: Array
-    _y_scale: Array
+    _scaling: TargetScaling
     _member_factor: float
     _pooled_factors: float | Array
 
@@ -70,7 +70,7 @@ class NetworkMixtures(PredictionSets):
     def _table(self, X, y, rows):
         """Return features, targets and weights of the distinct rows, as networks take them."""
         table = np.empty((len(rows.first), X.shape[1] + y.shape[1] + 1), dtype=np.float32)
-        table[:, X.shape[1] : -1] = (y[rows.first] - self._y_mean) / self._y_scale
+        table[:, X.shape[1] : -1] = self._scaling.standardised(y[rows.first])
         table[:, -1] = np.maximum(rows.weights, _LEAST_WEIGHT)
         for block in blocks(len(table), X.shape[1]):
             table[block, : X.shape[1]] = self._features.transform(dense(X[rows.first[block]]))
@@ -228,7 +228,7 @@ class NetworkMixtures(PredictionSets):
         means = np.empty((X.shape[0], self.n_outputs_))
         for block, raw in self._raw_blocks(X):
             means[block] = self._loss.means(raw).mean(0).T
-        means = means * self._y_scale + self._y_mean
+        means = self._scaling.restored(means)
         return means[:, 0] if self._y_ndim == 1 else means
 
     def _inputs(self, X):
@@ -240,11 +240,11 @@ class NetworkMixtures(PredictionSets):
     def _mixtures_from(self, raw, variance_factors, members=None):
         """Return the members' mixtures pooled, in the units of y; of ``members`` (n, E) alone."""
         found = self._loss.parameters(raw, variance_factors)
-        weights, means, scale = pooled(found, self._loss.still, self._y_scale, members)
-        return NormalMixture._from_scale(weights, means + self._y_mean, scale, self._y_ndim == 1)
+        weights, means, scale = pooled(found, self._loss.still, self._scaling, members)
+        return NormalMixture._from_scale(weights, means, scale, self._y_ndim == 1)
 
 
-def pooled(found, still, unit, members=None):
+def pooled(found, still, scaling, members=None):
     """Return the weights (n, K), means (n, K, D) and scale of members' mixtures pooled.
 
     Components that stay where they are are the same in all of them: their weights add up.
@@ -253,8 +253,8 @@ def pooled(found, still, unit, members=None):
     ----------
     found : MixtureParameters
     still : StillComponents or None
-    unit : ndarray of shape (D,)
-        What a target of one is in the units of y.
+    scaling : TargetScaling
+        Of the targets that they are mixtures of.
     members : ndarray of shape (n, E), default=None
         Which of the members are meant.
     """
@@ -265,12 +265,14 @@ def pooled(found, still, unit, members=None):
     n_learned = found.means.shape[2]
     parts = [_flattened(part) for part in (weights[:, :, :n_learned], found.means, roots)]
     if still is not None:
-        roots = still.sds if factor is None else still.sds[..., None] * np.eye(len(unit))
+        roots = still.sds if factor is None else still.sds[..., None] * np.eye(len(scaling.unit))
         own = weights[:, :, n_learned:].sum(axis=0), still.means[..., 0], roots
         parts = [_appended(*pair) for pair in zip(parts, own, strict=True)]
     weights, means, roots = parts
-    scale = Diagonal(roots * unit) if factor is None else Triangular(roots * unit[:, None])
-    return weights, means * unit, scale
+    means = scaling.restored(means)
+    if factor is None:
+        return weights, means, Diagonal(roots * scaling.unit)
+    return weights, means, Triangular(scaling.restored_factor(roots))
 
 
 def _flattened(part):

@@ -2,17 +2,85 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
+from scipy.linalg import solve_triangular
 from sklearn.preprocessing import StandardScaler
 
 #: Variances of what varies by less have lost their digits.
 _LEAST_SPREAD = 1e-150
+#: A target of whose variance those before it leave no more than this share unexplained is all but
+#: a sum of them; and no more than this over the number of rows: of many, networks learn that, too.
+_ALL_BUT_A_SUM, _SHARE_TIMES_ROWS = 0.05, 20.0
+#: Least unit of what is left of a target, in its standard deviations: those of the floor.
+_LEAST_REST = 1e-3
 
 
-def target_scaling(
-    y: np.ndarray, weights: np.ndarray, one_unit: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weighted mean and the unit of each target, (D,) both.
+@dataclass(frozen=True)
+class TargetScaling:
+    """Where and how wide targets are: ``y = mean + unit * (root @ u)`` for standardised u.
+
+    Parameters
+    ----------
+    mean, unit : ndarray of shape (D,)
+    root : ndarray of shape (D, D), default=None
+        Lower triangular; None for the identity.
+    """
+
+    mean: np.ndarray
+    unit: np.ndarray
+    root: np.ndarray | None = None
+
+    @property
+    def log_volume(self) -> float:
+        """What log-densities of u are larger by than those of y."""
+        stretched = 0.0 if self.root is None else np.log(np.diag(self.root)).sum()
+        return float(np.log(self.unit).sum() + stretched)
+
+    def in_units(self, y: np.ndarray) -> np.ndarray:
+        """Return ``root @ u`` for y (n, D): u of targets that are tied to none before them."""
+        return np.asarray((y - self.mean) / self.unit)
+
+    def standardised(self, y: np.ndarray) -> np.ndarray:
+        """Return u for targets y (n, D)."""
+        u = self.in_units(y)
+        return u if self.root is None else solve_triangular(self.root, u.T, lower=True).T
+
+    def restored(self, u: np.ndarray) -> np.ndarray:
+        """Return y for standardised ones (..., D)."""
+        return (u if self.root is None else u @ self.root.T) * self.unit + self.mean
+
+    def restored_factor(self, factor: np.ndarray) -> np.ndarray:
+        """Return the Cholesky factors (..., D, D) of covariances of y for those of u."""
+        return (factor if self.root is None else self.root @ factor) * self.unit[:, None]
+
+    def untied(self, y: np.ndarray, weights: np.ndarray, which: np.ndarray) -> TargetScaling:
+        """Return a scaling in which no target of ``which`` is all but a sum of those before it.
+
+        What those leave of such a target is learned in a unit of its own. As a small difference
+        of two large ones it would take networks long to learn, and a floor would blur it.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n, D)
+        weights : ndarray of shape (n,)
+        which : ndarray of shape (D,) of bool
+        """
+        u, (n, n_targets) = self.in_units(y), y.shape
+        root, roots = np.eye(n_targets), np.sqrt(weights / weights.sum())
+        for d in 1 + np.flatnonzero(which[1:]):
+            line = np.linalg.lstsq(u[:, :d] * roots[:, None], u[:, d] * roots)[0]
+            rest, all_of_it = roots * (u[:, d] - u[:, :d] @ line), roots * u[:, d]
+            variance = rest @ rest * n / max(n - d - 1, 1)  # as adjusted R^2 has it
+            least = min(_ALL_BUT_A_SUM, _SHARE_TIMES_ROWS / n)
+            if variance < least * (all_of_it @ all_of_it):
+                root[d, :d], root[d, d] = line @ root[:d, :d], max(variance**0.5, _LEAST_REST)
+        return self if (root == np.eye(n_targets)).all() else replace(self, root=root)
+
+
+def target_scaling(y: np.ndarray, weights: np.ndarray, one_unit: bool) -> TargetScaling:
+    """Return the scaling by the weighted mean and the unit of each target.
 
     Parameters
     ----------
@@ -37,7 +105,7 @@ def target_scaling(
         raise ValueError(f"y is too small: it varies by {spread[varies].min():.3g}")
     if one_unit and varies.any():
         scale[:] = np.sqrt(np.mean(scale[varies] ** 2))
-    return scaler.mean_, scale
+    return TargetScaling(scaler.mean_, scale)
 
 
 def fixed_variance(fixed_noise_level: float, unit: float) -> float:

@@ -43,7 +43,7 @@ ARROWS = [
     (r"skmdn\._prediction", DISTRIBUTION),
     (r"skmdn\._conformal", rf"skmdn\._prediction|{DISTRIBUTION}"),
     (r"skmdn\._scaling", r"nothing"),
-    (r"skmdn\._networks", rf"skmdn\._(prediction|conformal)|{DISTRIBUTION}|{LEARNING}"),
+    (r"skmdn\._networks", rf"skmdn\._(prediction|conformal|scaling)|{DISTRIBUTION}|{LEARNING}"),
     (r"skmdn\._fitting", rf"skmdn\._(networks|scaling)|{LEARNING}"),
     (r"skmdn\._regressor", rf"skmdn\._(prediction|fitting)|{LEARNING}"),
     (r"skmdn\._autoregressive", rf"skmdn\._(prediction|regressor)|{DISTRIBUTION}"),

@@ -227,7 +227,7 @@ def test_the_curve_of_the_targets_is_that_of_the_rest(targets):
     The second target is looked at whether the first is zero or not.
     """
     model = small(max_iter=1).fit(X, targets)
-    standardised = (targets - model._y_mean) / model._y_scale
+    standardised = model._scaling.standardised(targets)
     scores = model._link.inverse(standardised.T).T
     positive = targets[:, 0] > 0
     assert stats.skew(standardised[positive, 0]) > 1.5

@@ -16,6 +16,7 @@ from scipy.special import logsumexp
 
 from skmdn import MDNRegressor, NormalMixture
 from skmdn._networks import pooled
+from skmdn._scaling import TargetScaling
 from skmdn.learning.atoms import Pins, StillComponents
 from skmdn.learning.link import JohnsonLink
 from skmdn.learning.loss import MixtureLoss
@@ -36,7 +37,8 @@ def data():
 
 X, Y = data()
 Y1 = Y[:, 1]
-TARGETS = {"1-D": Y1, "one column": Y1[:, None], "two": Y[:, [2, 0]], "three": Y}
+TIED = np.column_stack([Y[:, 0], Y @ [1.0, 0.0, 1e5]])  # all but one and the same
+TARGETS = {"1-D": Y1, "one column": Y1[:, None], "two": Y[:, [2, 0]], "three": Y, "tied": TIED}
 
 
 def small(**parameters):
@@ -357,7 +359,8 @@ def test_both_densities_are_the_same_number(noise_type, n_targets, kind):
         atoms = np.where(np.arange(n_targets) == 0, y[0, 0, 3], np.nan)[None]
         loss = replace(loss, pins=Pins.at(atoms, [2], 2, noise.coupled))
     raw = 2 * rng.normal(size=(1, loss.n_outputs, 50))
-    weights, means, scale = pooled(loss.parameters(raw, 3.0), loss.still, np.ones(n_targets))
+    units = TargetScaling(np.zeros(n_targets), np.ones(n_targets))
+    weights, means, scale = pooled(loss.parameters(raw, 3.0), loss.still, units)
     mixture = NormalMixture(weights, means, scale.covariances())
     learned = loss.log_density(raw, y, (1.0, 3.0))[1, 0]  # variances above the floor times three
     assert_allclose(learned, mixture.logpdf(y[0].T), rtol=1e-10, atol=1e-10)

@@ -19,7 +19,7 @@ from skmdn.learning.initialization import starting_point
 from skmdn.learning.link import JohnsonLink
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import Architecture, MixtureNetwork
-from skmdn.learning.noise import NOISE_MODELS
+from skmdn.learning.noise import NOISE_MODELS, coupling_unit
 from skmdn.learning.objective import MixtureObjective, equal_batch_size, held_out_share
 from skmdn.learning.rows import canonical_rows, dense
 from skmdn.learning.smoothness import USUAL, chosen_smoothness
@@ -133,6 +133,8 @@ class NetworkFitting(NetworkMixtures):
         first, weights = rows.first[: NormalScores.max_rows], rows.weights[: NormalScores.max_rows]
         self._features = NormalScores(dense(X[first]), weights)
         self._look_at_targets(y[rows.first], weights, noise)
+        n_couplings = noise.n_couplings(self.n_components, self.n_outputs_)
+        self._coupling_unit = coupling_unit(len(rows.first), n_couplings)
         self._loss = self._mixture_loss()
 
     def _look_at_targets(self, y, weights, noise):
@@ -194,6 +196,7 @@ class NetworkFitting(NetworkMixtures):
             link=self._link,
             still=still if self._has_widest else None,
             pins=self._pins,
+            coupling_unit=self._coupling_unit,
             fixed_variance=1.0
             if noise.learned
             else fixed_variance(self.fixed_noise_level, self._scaling.unit[0]),

@@ -108,6 +108,10 @@ class LogLikelihoodScore:
                 )
         return float(np.average(log_density, weights=sample_weight))
 
+    def __sklearn_is_fitted__(self) -> bool:
+        """Say whether `fit` has been called, without scikit-learn's look at every attribute."""
+        return hasattr(self, "n_outputs_")
+
     def _check_rows(self, X):
         check_is_fitted(self)
         if self._is_as_wanted(X):

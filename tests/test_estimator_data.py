@@ -334,6 +334,18 @@ def test_targets_that_vary_together_are_learned_to_by_default():
     assert_allclose(middle[0, 1] / np.sqrt(middle[0, 0] * middle[1, 1]), 0.8, atol=0.07)
 
 
+def test_many_targets_that_do_not_vary_together_are_no_worse_for_a_few_rows():
+    """A coupling that rows are too few to tell is better not known."""
+    rng = np.random.default_rng(1)
+    x, noise = rng.normal(size=(1200, 3)), rng.normal(size=(1200, 8))
+    y, few, fresh = x @ rng.normal(size=(3, 8)) + noise, slice(200), slice(200, None)
+    full, diagonal = (
+        MDNRegressor(noise_type=noise_type, random_state=0).fit(x[few], y[few])
+        for noise_type in ("full", "diagonal")
+    )
+    assert full.score(x[fresh], y[fresh]) > diagonal.score(x[fresh], y[fresh]) - 0.1
+
+
 @pytest.mark.parametrize("y", TARGETS.values(), ids=TARGETS)
 @pytest.mark.parametrize("noise_type", NOISE_TYPES)
 def test_held_out_scores_of_training_are_those_of_the_densities(noise_type, y):
@@ -350,7 +362,7 @@ def test_both_densities_are_the_same_number(noise_type, n_targets, kind):
     rng = np.random.default_rng(n_targets)
     y = 3 * rng.normal(size=(1, n_targets, 50))
     noise = NOISE_MODELS[noise_type]
-    loss = MixtureLoss(4, n_targets, noise, 1e-6, fixed_variance=0.3)
+    loss = MixtureLoss(4, n_targets, noise, 1e-6, fixed_variance=0.3, coupling_unit=0.7)
     if kind in ("atoms", "all"):
         loss = replace(loss, still=StillComponents.at(y[0, :, :2].T, 1e-6))
     if kind in ("a curve", "all") and noise.all_free(4, n_targets):

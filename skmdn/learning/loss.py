@@ -14,6 +14,8 @@ variance, sigma^2 = reg_covar + exp(a):
     d nll / d a_kd     = p_k (1 - z_kd e_kd) / 2 * exp(a_kd) / sigma_kd^2
     d nll / d c_kij    = -p_k z_ki r_kj        (T_ij = -c_ij below the diagonal)
 
+A coupling c may be said in a unit of its own; the gradient by what is said is in that unit, too.
+
 With a link (see `skmdn.learning.link`) the raw location is u, mu = m(u), and a component is what a
 normal distribution of u becomes to first order. With M_k = diag(m'(u_k)), all else as before,
 
@@ -83,6 +85,8 @@ class MixtureLoss:
         More components, of which the weight alone is learned; A of them below.
     pins : Pins, default=None
         What of the components is not learned; None for nothing.
+    coupling_unit : float, default=1.0
+        The coupling that a raw one of one stands for; see `skmdn.learning.noise.coupling_unit`.
     """
 
     n_components: int
@@ -93,6 +97,7 @@ class MixtureLoss:
     link: JohnsonLink | None = None
     still: StillComponents | None = None
     pins: Pins | None = None
+    coupling_unit: float = 1.0
 
     @cached_property
     def sizes(self) -> tuple[int, int, int, int]:
@@ -139,6 +144,8 @@ class MixtureLoss:
 
     def components(self, locations: Array, raw_variances: Array, couplings: Array) -> Components:
         """Return what components are, and what the chain rule needs of how they came about."""
+        if self.coupling_unit != 1.0:
+            couplings = couplings * self.coupling_unit
         if not self.noise.learned:
             one = locations[:1, :1, :1, :1]
             fixed = namespace(one).full_like(one, self.fixed_variance)
@@ -239,6 +246,8 @@ class MixtureLoss:
             if coupled:
                 bent += pze + d_locations * r
             d_locations += found.bend * bent
+        if self.coupling_unit != 1.0:
+            d_couplings *= self.coupling_unit
         if self.pins is not None:
             d_locations *= self.pins.free
             d_couplings *= self.pins.coupled

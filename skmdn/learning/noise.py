@@ -24,6 +24,9 @@ import numpy as np
 
 from .arrays import Array, namespace
 
+#: Rows for each coupling of all components, from which on couplings are learned as all else is.
+_ROWS_A_COUPLING = 20.0
+
 
 @dataclass(frozen=True)
 class NoiseModel:
@@ -92,6 +95,16 @@ def excess_variance(raw: Array) -> Array:
 def raw_variance(variance: float) -> float:
     """Return the raw output whose `excess_variance` is ``variance``."""
     return math.log(variance)
+
+
+def coupling_unit(n_rows: int, n_couplings: int) -> float:
+    """Return the unit that so many couplings should be said in: a small one, where rows are few.
+
+    The targets that enter a residual add the errors of their couplings up. Where there are fewer
+    than twenty rows for each, it is better not to know them: in a smaller unit they are learned
+    more slowly, and weight decay holds them nearer to zero.
+    """
+    return min(1.0, (n_rows / (_ROWS_A_COUPLING * max(n_couplings, 1))) ** 2)
 
 
 def regressions(n_targets: int) -> Iterator[tuple[int, slice]]:

@@ -60,6 +60,11 @@ def test_loss_gradient_is_autograds(noise_type, n_targets, generator):
     check_gradient(loss, generator)
 
 
+def test_loss_gradient_by_couplings_in_a_unit_is_autograds(generator):
+    loss = MixtureLoss(4, 3, NOISE_MODELS["full"], 1e-2, coupling_unit=0.3)
+    check_gradient(loss, generator)
+
+
 @pytest.mark.parametrize("kind", ["NumPy", "torch"])
 @pytest.mark.parametrize(("hidden", "n_plain"), [((7,), 0), ((7, 6), 1), ((5, 4, 3), 3)])
 @pytest.mark.parametrize("activation", ACTIVATIONS)

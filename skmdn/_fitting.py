@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -66,7 +67,7 @@ class NetworkFitting(NetworkMixtures):
     def _fit(self, X, y, sample_weight, continued):
         X, y, weights = self._check_training(X, y, sample_weight, reset=not continued)
         rows = canonical_rows(X, y, weights)
-        self._go_on() if continued else self._start(X, y, rows)
+        self._go_on() if continued else self._start(X, y, rows, len(rows.first))
         for name in ("_optimizer", *_OF_FIT):
             self.__dict__.pop(name, None)
         table, generator = self._table(X, y, rows), self._generator()
@@ -94,7 +95,7 @@ class NetworkFitting(NetworkMixtures):
         X, y, weights = self._check_training(X, y, sample_weight, reset=first)
         rows = canonical_rows(X, y, weights)
         if first:
-            self._start(X, y, rows)
+            self._start(X, y, rows, math.inf)
             self._n_steps, self.n_iter_, self.loss_curve_ = 0, 0, []
         else:
             self._go_on()
@@ -122,7 +123,7 @@ class NetworkFitting(NetworkMixtures):
         self.n_iter_ += 1
         self.loss_curve_ = [*self.loss_curve_, self._scaling.log_volume + loss]
 
-    def _start(self, X, y, rows):
+    def _start(self, X, y, rows, n_expected):
         """Decide what a new model does not learn by gradients: scales, bounds and chance."""
         self._random_state = own_random_state(self.random_state)
         for name in ("network_", "alpha_"):
@@ -134,7 +135,7 @@ class NetworkFitting(NetworkMixtures):
         self._features = NormalScores(dense(X[first]), weights)
         self._look_at_targets(y[rows.first], weights, noise)
         n_couplings = noise.n_couplings(self.n_components, self.n_outputs_)
-        self._coupling_unit = coupling_unit(len(rows.first), n_couplings)
+        self._coupling_unit = coupling_unit(n_expected, n_couplings)
         self._loss = self._mixture_loss()
 
     def _look_at_targets(self, y, weights, noise):

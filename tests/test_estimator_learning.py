@@ -63,6 +63,18 @@ def test_the_first_block_decides_shapes_and_scales():
     assert model.predict(X[:1]) > mean + 1.0
 
 
+def test_the_size_of_the_first_block_does_not_slow_couplings():
+    rng = np.random.default_rng(0)
+    rows, common = rng.normal(size=(1000, 2)), rng.normal(size=(1000, 1))
+    targets = rows[:, :1] + 2 * common + rng.normal(size=(1000, 6))
+    model = small(n_components=1, n_estimators=1)
+    for _ in range(10):
+        for block in np.array_split(np.arange(1000), 20):
+            model.partial_fit(rows[block], targets[block])
+    covariance = model.predict_cov(rows).mean(axis=0)
+    assert_allclose(covariance[np.tril_indices(6, -1)], 4.0, atol=1.0)
+
+
 def test_one_row_goes_on():
     """Two rows are the fewest to begin with, and so are they later: one line says so."""
     model = small().partial_fit(X, y)

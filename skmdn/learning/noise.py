@@ -97,7 +97,7 @@ def raw_variance(variance: float) -> float:
     return math.log(variance)
 
 
-def coupling_unit(n_rows: int, n_couplings: int) -> float:
+def coupling_unit(n_rows: float, n_couplings: int) -> float:
     """Return the unit that so many couplings should be said in: a small one, where rows are few.
 
     The targets that enter a residual add the errors of their couplings up. Where there are fewer

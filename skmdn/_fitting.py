@@ -67,7 +67,7 @@ class NetworkFitting(NetworkMixtures):
     def _fit(self, X, y, sample_weight, continued):
         X, y, weights = self._check_training(X, y, sample_weight, reset=not continued)
         rows = canonical_rows(X, y, weights)
-        self._go_on() if continued else self._start(X, y, rows, len(rows.first))
+        self._go_on() if continued else self._start(X, y, rows, rows.n_effective)
         for name in ("_optimizer", *_OF_FIT):
             self.__dict__.pop(name, None)
         table, generator = self._table(X, y, rows), self._generator()
@@ -133,12 +133,13 @@ class NetworkFitting(NetworkMixtures):
         # Rows are in an order that is none: the first are a sample of all.
         first, weights = rows.first[: NormalScores.max_rows], rows.weights[: NormalScores.max_rows]
         self._features = NormalScores(dense(X[first]), weights)
-        self._look_at_targets(y[rows.first], weights, noise)
+        # Blocks do not say how many rows there will be, nor whether all are alike.
+        self._look_at_targets(y[rows.first], weights, noise, math.isfinite(n_expected))
         n_couplings = noise.n_couplings(self.n_components, self.n_outputs_)
         self._coupling_unit = coupling_unit(n_expected, n_couplings)
         self._loss = self._mixture_loss()
 
-    def _look_at_targets(self, y, weights, noise):
+    def _look_at_targets(self, y, weights, noise, are_all):
         """Find atoms, curves and outliers of the distinct targets; the first have weights."""
         sample = y[: len(weights)]
         atoms = sample[:0]
@@ -146,7 +147,7 @@ class NetworkFitting(NetworkMixtures):
             atoms = find_atoms(sample, weights, may_be_open=noise.per_target)
         self.atoms_ = atoms if self._y_ndim == 2 else atoms[:, 0]
         at = at_atoms(sample, atoms)
-        if noise.coupled:
+        if noise.coupled and are_all:
             # Of those with atoms, a value that many rows share must stay one.
             without_atoms = np.isnan(atoms).all(axis=0)
             self._scaling = self._scaling.untied(sample, weights, without_atoms)

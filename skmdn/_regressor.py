@@ -72,8 +72,8 @@ default="full"
     tol : float, default=2e-3
         By how much it must rise, in nats.
     reg_covar : float, default=1e-6
-        Floor on the variances, in squared standard deviations of y. With ``"full"`` covariances,
-        of what the targets before it leave of a target that is all but a sum of them.
+        Floor on the variances, in squared standard deviations of y; of coupled targets, on those
+        given the targets before.
     warm_start : bool, default=False
         Whether `fit` goes on from the networks of the last call, and keeps them as they were
         (``best_iter_`` is 0) where that makes no held-out rows likelier.

@@ -10,11 +10,9 @@ from sklearn.preprocessing import StandardScaler
 
 #: Variances of what varies by less have lost their digits.
 _LEAST_SPREAD = 1e-150
-#: A target of whose variance those before it leave no more than this share unexplained is all but
-#: a sum of them; and no more than this over the number of rows: of many, networks learn that, too.
-_ALL_BUT_A_SUM, _SHARE_TIMES_ROWS = 0.05, 20.0
-#: Least unit of what is left of a target, in its standard deviations: those of the floor.
-_LEAST_REST = 1e-3
+#: A target is all but a sum of those before it if they leave no more than this share of its
+#: variance unexplained; so many degrees of freedom must be left to tell.
+_ALL_BUT_A_SUM, _FEWEST_FREE = 1e-4, 10
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class TargetScaling:
     ----------
     mean, unit : ndarray of shape (D,)
     root : ndarray of shape (D, D), default=None
-        Lower triangular; None for the identity.
+        Lower triangular, with a diagonal of ones; None for the identity.
     """
 
     mean: np.ndarray
@@ -35,8 +33,7 @@ class TargetScaling:
     @property
     def log_volume(self) -> float:
         """What log-densities of u are larger by than those of y."""
-        stretched = 0.0 if self.root is None else np.log(np.diag(self.root)).sum()
-        return float(np.log(self.unit).sum() + stretched)
+        return float(np.log(self.unit).sum())
 
     def in_units(self, y: np.ndarray) -> np.ndarray:
         """Return ``root @ u`` for y (n, D): u of targets that are tied to none before them."""
@@ -58,8 +55,8 @@ class TargetScaling:
     def untied(self, y: np.ndarray, weights: np.ndarray, which: np.ndarray) -> TargetScaling:
         """Return a scaling in which no target of ``which`` is all but a sum of those before it.
 
-        What those leave of such a target is learned in a unit of its own. As a small difference
-        of two large ones it would take networks long to learn, and a floor would blur it.
+        What those leave of such a target is learned in its place: as a small difference of two
+        large numbers, each a network's output, it is hardly ever found.
 
         Parameters
         ----------
@@ -67,15 +64,16 @@ class TargetScaling:
         weights : ndarray of shape (n,)
         which : ndarray of shape (D,) of bool
         """
-        u, (n, n_targets) = self.in_units(y), y.shape
+        u, n_targets = self.in_units(y), y.shape[1]
         root, roots = np.eye(n_targets), np.sqrt(weights / weights.sum())
+        n_effective = weights.sum() ** 2 / (weights @ weights)  # Kish 1965
         for d in 1 + np.flatnonzero(which[1:]):
+            if n_effective - d - 1 < _FEWEST_FREE:
+                break
             line = np.linalg.lstsq(u[:, :d] * roots[:, None], u[:, d] * roots)[0]
-            rest, all_of_it = roots * (u[:, d] - u[:, :d] @ line), roots * u[:, d]
-            variance = rest @ rest * n / max(n - d - 1, 1)  # as adjusted R^2 has it
-            least = min(_ALL_BUT_A_SUM, _SHARE_TIMES_ROWS / n)
-            if variance < least * (all_of_it @ all_of_it):
-                root[d, :d], root[d, d] = line @ root[:d, :d], max(variance**0.5, _LEAST_REST)
+            rest, whole = roots * (u[:, d] - u[:, :d] @ line), roots * u[:, d]
+            if rest @ rest < _ALL_BUT_A_SUM * (whole @ whole):
+                root[d, :d] = line @ root[:d, :d]
         return self if (root == np.eye(n_targets)).all() else replace(self, root=root)
 
 

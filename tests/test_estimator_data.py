@@ -376,6 +376,10 @@ def test_both_densities_are_the_same_number(noise_type, n_targets, kind):
     mixture = NormalMixture(weights, means, scale.covariances())
     learned = loss.log_density(raw, y, (1.0, 3.0))[1, 0]  # variances above the floor times three
     assert_allclose(learned, mixture.logpdf(y[0].T), rtol=1e-10, atol=1e-10)
+    means, variances = loss.moments(raw, 3.0)
+    assert_allclose(means[0].T, mixture.mean().reshape(50, -1))
+    if noise_type != "full":  # whose variances are those given the targets before
+        assert_allclose(variances[0].T, mixture.var().reshape(50, -1))
 
 
 @pytest.mark.parametrize("y", TARGETS.values(), ids=TARGETS)

@@ -248,7 +248,8 @@ def _surely(gains: Tensor, weights: Tensor) -> float:
 def _share_by_moments(objective: MixtureObjective, flat: Tensor, factor: float) -> float:
     """Return ``1 - (2 - 2/M) B / R``; see `pooled_factors`.
 
-    Two members that hold a row out differ there by 2 B, in the mean square.
+    Two members that hold a row out differ there by 2 B, in the mean square; R is the mean square
+    of the errors on all rows held out, both in units of what the variances say.
     """
     positions = torch.arange(min(objective.n_held_out, _MOST_PAIRS), device=flat.device)
     rows = objective.held_out_rows(positions)

@@ -36,6 +36,8 @@ _OUTLYING = 100.0
 #: Typical distance from normal scores beyond which a curve is not used: of several peaks or of few
 #: values it does not make one normal distribution.
 _MOST_MISFIT = 0.3
+#: What varies by less is rounded: whatever it is, it is far below the floor.
+_LEAST_SPREAD = 1e-9
 #: A curve that is all but straight.
 _STRAIGHT = (0.0, 10.0, 0.0, 10.0)
 #: A target is an outlier if the chance that one of so many is as far out is no more than this.
@@ -114,7 +116,7 @@ def _johnson(y: np.ndarray) -> Sequence[float]:
     low, middle, high = np.quantile(y, (0.1, 0.5, 0.9))
     # In standard deviations, if y is normal; those of heavy tails say nothing about the rest.
     spread = (high - low) / (ndtri(0.9) - ndtri(0.1))
-    if spread == 0.0:
+    if spread < _LEAST_SPREAD:
         return _STRAIGHT
     # Rounded, so that a change of units, which changes last digits, does not change the curve.
     z = ((y - middle) / spread).round(6).clip(-_OUTLYING, _OUTLYING)

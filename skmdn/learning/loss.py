@@ -274,7 +274,10 @@ class MixtureLoss:
         return mean
 
     def moments(self, raw: Array, factor: float) -> tuple[Array, Array]:
-        """Return means and variances (E, D, B) of each member's mixtures, without couplings."""
+        """Return the mean and variance (E, D, B) of each member's mixtures.
+
+        Where targets are coupled, each component's variance is that given the targets before.
+        """
         logits, *parts = self.split(raw)
         found, mean = self.components(*parts), self.means(raw)
         weights = softmax(logits)[0][:, :, None]

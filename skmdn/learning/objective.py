@@ -175,7 +175,7 @@ class MixtureObjective:
         return raw_outputs(self.architecture, parameters, as_array(x)), as_array(y), weights
 
     def errors(self, flat: Tensor, rows: Tensor, factor: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Return how far targets are from the members' means, and how far they are said to be.
+        """Return how far targets are from the members' means, and the variances there.
 
         Parameters
         ----------
@@ -187,6 +187,7 @@ class MixtureObjective:
         Returns
         -------
         errors, variances : Tensor of shape (E, D, B)
+            As `MixtureLoss.moments` has them.
         weights : Tensor of shape (E, B)
         """
         raw, y, weights = self._outputs(flat, rows)

@@ -7,7 +7,12 @@ import pytest
 import torch
 from scipy import stats
 
-from skmdn.learning.calibration import calibrate, pooled_factors, settled_factors
+from skmdn.learning.calibration import (
+    _share_by_moments,
+    calibrate,
+    pooled_factors,
+    settled_factors,
+)
 
 VARIANCE = 0.01  # what every member believes
 
@@ -130,6 +135,20 @@ def test_the_pooled_factor_is_nearly_the_best_one(common, own, n_members):
     assert len(set(found.tolist())) == 1  # errors are normal: no tails
     best = max(members.score(np.full(n_members, f)) for f in np.geomspace(0.3, 10.0, 60))
     assert members.score(found) > best - 0.015
+
+
+@pytest.mark.parametrize(("n_members", "own"), [(16, 0.0), (16, 0.1), (3, 0.3)])
+def test_the_share_by_moments_is_that_of_the_errors(n_members, own):
+    """Of a mean square R of one member and R - B of them all, B / R is counted twice."""
+    members = Normals(common=0.3, own=own, n_members=n_members, n_rows=40_000)
+    every_row = members.each**2, members.each.mean(axis=0) ** 2
+    alone, mixed = (part.mean() for part in every_row)
+    expected = 1.0 - 2.0 * (alone - mixed) / alone
+    assert _share_by_moments(members, torch.zeros(1), 2.0) == pytest.approx(expected, abs=0.05)
+
+
+def test_members_that_know_everything_share_nothing():
+    assert _share_by_moments(Normals(0.0, 0.0), torch.zeros(1), 1.0) == 1.0
 
 
 @pytest.mark.parametrize(("common", "own"), [(0.3, 0.0), (0.3, 0.1), (0.2, 0.2)])

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from skmdn._networks import NetworkMixtures, own_random_state, torch_device
-from skmdn._scaling import fixed_variance, target_scaling
+from skmdn._scaling import effective_number, fixed_variance, target_scaling
 from skmdn.learning.atoms import Pins, StillComponents, at_atoms, elsewhere, find_atoms
 from skmdn.learning.calibration import calibrate
 from skmdn.learning.features import NormalScores
@@ -67,7 +67,7 @@ class NetworkFitting(NetworkMixtures):
     def _fit(self, X, y, sample_weight, continued):
         X, y, weights = self._check_training(X, y, sample_weight, reset=not continued)
         rows = canonical_rows(X, y, weights)
-        self._go_on() if continued else self._start(X, y, rows, rows.n_effective)
+        self._go_on() if continued else self._start(X, y, rows, effective_number(rows.weights))
         for name in ("_optimizer", *_OF_FIT):
             self.__dict__.pop(name, None)
         table, generator = self._table(X, y, rows), self._generator()

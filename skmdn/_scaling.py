@@ -66,15 +66,19 @@ class TargetScaling:
         """
         u, n_targets = self.in_units(y), y.shape[1]
         root, roots = np.eye(n_targets), np.sqrt(weights / weights.sum())
-        n_effective = weights.sum() ** 2 / (weights @ weights)  # Kish 1965
         for d in 1 + np.flatnonzero(which[1:]):
-            if n_effective - d - 1 < _FEWEST_FREE:
+            if effective_number(weights) - d - 1 < _FEWEST_FREE:
                 break
             line = np.linalg.lstsq(u[:, :d] * roots[:, None], u[:, d] * roots)[0]
             rest, whole = roots * (u[:, d] - u[:, :d] @ line), roots * u[:, d]
             if rest @ rest < _ALL_BUT_A_SUM * (whole @ whole):
                 root[d, :d] = line @ root[:d, :d]
         return self if (root == np.eye(n_targets)).all() else replace(self, root=root)
+
+
+def effective_number(weights: np.ndarray) -> float:
+    """Return how many rows of equal weight would tell as much (Kish 1965)."""
+    return float(weights.sum() ** 2 / (weights @ weights))
 
 
 def target_scaling(y: np.ndarray, weights: np.ndarray, one_unit: bool) -> TargetScaling:

@@ -37,7 +37,7 @@ def data():
 
 X, Y = data()
 Y1 = Y[:, 1]
-TIED = np.column_stack([Y[:, 0], Y @ [1.0, 0.0, 1e5]])  # all but one and the same
+TIED = np.column_stack([Y[:, 0], Y @ [1.0, 0.0, 3e3]])  # all but one and the same
 TARGETS = {"1-D": Y1, "one column": Y1[:, None], "two": Y[:, [2, 0]], "three": Y, "tied": TIED}
 
 

@@ -36,7 +36,7 @@ _OUTLYING = 100.0
 #: Typical distance from normal scores beyond which a curve is not used: of several peaks or of few
 #: values it does not make one normal distribution.
 _MOST_MISFIT = 0.3
-#: What varies by less is rounded: whatever it is, it is far below the floor.
+#: What varies by less is rounding, which is no reason for a curve.
 _LEAST_SPREAD = 1e-9
 #: A curve that is all but straight.
 _STRAIGHT = (0.0, 10.0, 0.0, 10.0)

@@ -44,11 +44,6 @@ class CanonicalRows(NamedTuple):
     weights: np.ndarray
     positions: np.ndarray
 
-    @property
-    def n_effective(self) -> float:
-        """How many rows of equal weight would tell as much (Kish 1965)."""
-        return float(self.weights.sum() ** 2 / (self.weights @ self.weights))
-
 
 def canonical_rows(X, y: np.ndarray, weights: np.ndarray) -> CanonicalRows:
     """Merge equal rows and put the distinct ones in an order of their own.

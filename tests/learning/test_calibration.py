@@ -147,6 +147,22 @@ def test_the_share_by_moments_is_that_of_the_errors(n_members, own):
     assert _share_by_moments(members, torch.zeros(1), 2.0) == pytest.approx(expected, abs=0.05)
 
 
+def test_shares_by_moments_weigh_rows_and_take_targets_together():
+    """Rows of no weight tell nothing, and two targets of a kind what one does."""
+    members = Normals(common=0.3, own=0.1, n_rows=40_000)
+    expected = _share_by_moments(members, torch.zeros(1), 2.0)
+    members.each[:, ::2] *= 5.0 * np.random.default_rng(1).normal(size=(16, 20_000))
+    plain = members.errors
+
+    def weighted(flat, rows, factor):
+        errors, variances, weights = plain(flat, rows, factor)
+        twice = (part.repeat(1, 2, 1) for part in (errors, variances))
+        return *twice, weights * (rows % 2)
+
+    members.errors = weighted
+    assert _share_by_moments(members, torch.zeros(1), 2.0) == pytest.approx(expected, abs=0.05)
+
+
 def test_members_that_know_everything_share_nothing():
     assert _share_by_moments(Normals(0.0, 0.0), torch.zeros(1), 1.0) == 1.0
 

@@ -93,6 +93,16 @@ def test_targets_that_no_curve_makes_normal_get_a_straight_one(draw):
     assert found.min() == pytest.approx(1.0, abs=0.01)
 
 
+@pytest.mark.parametrize("size", [0.0, 1e-16, 1e-12])
+def test_rounding_gets_a_straight_curve_whatever_it_is(size):
+    rounding = size * np.random.default_rng(0).normal(size=200)
+    u = column([-2.0, 0.0, 1.0])
+    np.testing.assert_allclose(fitted(rounding).means(u), u, atol=0.02)
+    # What varies by more has a curve that is as steep as it is spread.
+    spread = 1e-6 * np.random.default_rng(0).normal(size=200)
+    np.testing.assert_allclose(fitted(spread).curve(column([0.0]))[1], 1e-6, rtol=0.3)
+
+
 def test_each_target_has_its_own_curve():
     rng = np.random.default_rng(0)
     columns = np.exp(rng.normal(size=300)), rng.normal(size=300)

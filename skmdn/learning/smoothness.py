@@ -9,8 +9,9 @@ take to train.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -63,7 +64,8 @@ class _Trials(NamedTuple):
 #: What suits most data, and ragged functions, where rows are many enough to show one.
 USUAL, _ROUGH = Smoothness(0.02, 1.0), Smoothness(0.004, 10.0)
 #: The check at which a trial is given up that is not so far ahead of the usual one by then: slow
-#: waves that suit the data lead from the start, fast ones fall behind first.
+#: waves that suit the data lead from the start, fast ones fall behind first. Where all are given
+#: up, the usual one need not go on, either.
 _EARLY, _ROUGH_LEAD, _SMOOTH_LEAD = 5, -0.1, 0.0
 #: With few rows, a fit takes not much longer than a trial, and differences may be chance. Without
 #: noise, scores rise for long, and those that rose first may be left behind.
@@ -103,6 +105,10 @@ class _Scores(NamedTuple):
     mixed: Tensor
     members: Tensor
 
+    def learned(self) -> float:
+        """Return by how much scores rose after the first check."""
+        return float(self.mixed.max() - self.mixed[0])
+
     def clearly_better(self, other: _Scores, how: _Trials) -> bool:
         """Tell whether it is ahead once the start is past, and by more than chance."""
         n_checks = max(len(self.mixed), len(other.mixed))
@@ -128,6 +134,25 @@ class _Scores(NamedTuple):
         return scores[checks].mean(0)
 
 
+class _Trial:
+    """A training of a few networks that can be looked at, and gone on with."""
+
+    def __init__(self, objective: MixtureObjective, results: Iterator[TrainingResult]):
+        self.objective, self.results = objective, results
+        self.mixed: list[float] = []
+        self.members: list[Tensor] = []
+
+    def to(self, n_checks: int) -> _Scores:
+        """Return the scores at the first checks, if training does not end before."""
+        with threads_for(self.objective.architecture.n_parameters * self.objective.batch_size):
+            for result in islice(self.results, max(0, n_checks - len(self.mixed))):
+                self.mixed.append(result.scores[-1])
+                self.members.append(self.objective.member_scores)
+        mixed = torch.tensor(self.mixed[:n_checks], dtype=torch.float64, device="cpu")
+        n_targets = self.objective.loss.n_targets
+        return _Scores(mixed / n_targets, torch.stack(self.members[:n_checks]) / n_targets)
+
+
 @dataclass(frozen=True)
 class _Beginnings:
     """Trainings of a few networks that end soon, all else than the smoothness being equal.
@@ -147,30 +172,12 @@ class _Beginnings:
     seed: int
     how: _Trials
 
-    def scores(
-        self, tried: Smoothness, hopeless: Callable[[_Scores], bool] = lambda so_far: False
-    ) -> _Scores:
-        """Train with a smoothness, until the scores so far are hopeless."""
+    def of(self, tried: Smoothness) -> _Trial:
+        """Return the training with a smoothness, not yet begun."""
         generator = torch.Generator().manual_seed(self.seed)
         options = replace(self.options, weight_decay=tried.weight_decay)
-        members: list[Tensor] = []
-
-        def so_far(result: TrainingResult) -> _Scores:
-            """Return scores in nats a target."""
-            mixed = torch.tensor(result.scores, dtype=torch.float64, device="cpu")
-            return _Scores(mixed / self.loss.n_targets, torch.stack(members) / self.loss.n_targets)
-
         objective = self._objective(tried.frequency_factor, generator)
-        with threads_for(objective.architecture.n_parameters * objective.batch_size):
-            result = begin(
-                objective,
-                options,
-                generator,
-                self.how.n_checks,
-                report=lambda result: members.append(objective.member_scores),
-                hopeless=lambda result: hopeless(so_far(result)),
-            )
-        return so_far(result)
+        return _Trial(objective, begin(objective, options, generator))
 
     def _objective(self, frequency_factor: float, generator: torch.Generator) -> MixtureObjective:
         n_members, loss, table = self.architecture.n_members, self.loss, self.table
@@ -219,20 +226,17 @@ def chosen_smoothness(
         return USUAL
     table = table[:_MOST_ROWS]
     trials = _Beginnings(architecture, loss, table, options, batch_size, seed, how)
-    usual = trials.scores(USUAL)
-    learned = float(usual.mixed.max() - usual.mixed[0])
-    if not LEAST_LEARNED <= learned <= how.most_learned:
+    usual, early = trials.of(USUAL), min(_EARLY, how.n_checks)
+    learned = (usual.to(n_checks).learned() for n_checks in (early, how.n_checks))
+    if not any(LEAST_LEARNED <= nats <= how.most_learned for nats in learned):
         return USUAL
 
     def is_better(tried: Smoothness, early_lead: float) -> bool:
         """Try it, but give it up without so much of a lead early on."""
-
-        def hopeless(so_far: _Scores) -> bool:
-            """Tell whether it is too far behind, when that is looked at."""
-            return len(so_far.mixed) == _EARLY and so_far.lead(usual, _EARLY) < early_lead
-
-        found = trials.scores(tried, hopeless)
-        return not hopeless(found) and found.clearly_better(usual, how)
+        trial = trials.of(tried)
+        if trial.to(early).lead(usual.to(early), early) < early_lead:
+            return False
+        return trial.to(how.n_checks).clearly_better(usual.to(how.n_checks), how)
 
     # They lie on either side of the usual: where one is better, the other hardly is.
     if how is _OF_MANY_ROWS and is_better(_ROUGH, _ROUGH_LEAD):

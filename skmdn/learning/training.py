@@ -218,56 +218,46 @@ def train(
     -------
     TrainingResult
     """
-    run = _Run(objective, options, report)
+    run = _Run(objective, options)
     batches, size = run.batches(generator), options.learning_rate
-    if run.descend(batches, repeat(size), options.tol, run.patience):
+    for result in run.descend(batches, repeat(size), options.tol, run.patience):
+        report(result)
+    if run.has_batches:
         run.return_to_best()
         n_steps = run.fall_length()
         falling = (size * _FALL_FROM * (1.0 - i / n_steps) ** 2 for i in range(n_steps))
-        if run.descend(batches, falling, 0.0, run.late_patience()):
-            run.result.stop_reason = "converged"
+        for result in run.descend(batches, falling, 0.0, run.late_patience()):
+            report(result)
+    if run.has_batches:
+        run.result.stop_reason = "converged"
     return run.result
 
 
 def begin(
-    objective: Objective,
-    options: TrainingOptions,
-    generator: torch.Generator,
-    n_checks: int,
-    report: Callable[[TrainingResult], None],
-    hopeless: Callable[[TrainingResult], bool] = lambda result: False,
-) -> TrainingResult:
-    """Train as `train` does until the step would begin to fall, for so many checks at most.
+    objective: Objective, options: TrainingOptions, generator: torch.Generator
+) -> Iterator[TrainingResult]:
+    """Train as `train` does until the step would begin to fall; yield what there is at each check.
 
-    It ends as well where the result after a check is ``hopeless``.
+    Nothing is done before the next check is asked for.
     """
-    run = _Run(objective, options, report)
-    sizes = repeat(options.learning_rate, n_checks * run.steps_per_check)
-
-    def patience() -> float:
-        """Wait no longer for what is hopeless."""
-        return 0.0 if hopeless(run.result) else run.patience()
-
-    run.descend(run.batches(generator), sizes, options.tol, patience)
-    return run.result
+    run = _Run(objective, options)
+    sizes = repeat(options.learning_rate)
+    yield from run.descend(run.batches(generator), sizes, options.tol, run.patience)
 
 
 class _Run:
     """One training: what it works on, and how far it has come."""
 
-    def __init__(
-        self,
-        objective: Objective,
-        options: TrainingOptions,
-        report: Callable[[TrainingResult], None],
-    ):
-        self.objective, self.options, self.report = objective, options, report
+    def __init__(self, objective: Objective, options: TrainingOptions):
+        self.objective, self.options = objective, options
         self.optimizer = AveragedAdamW(objective.flat, options.weight_decay)
         self.steps_per_check = max(_STEPS_PER_CHECK, objective.n_batches)
         start = objective.judge(objective.flat)
         # A start that is no number, or beyond float, is worse than any score.
         best_score = start if math.isfinite(start) else -math.inf
         self.result = TrainingResult(objective.flat.clone(), best_score=best_score)
+        #: Whether there were batches to the end.
+        self.has_batches = True
 
     def batches(self, generator: torch.Generator) -> Iterator[Any]:
         """Yield the batches of all passes."""
@@ -296,26 +286,28 @@ class _Run:
         sizes: Iterable[float],
         tol: float,
         patience: Callable[[], float],
-    ) -> bool:
+    ) -> Iterator[TrainingResult]:
         """Take steps of these sizes until the score has not risen by ``tol`` for a while.
 
-        Returns False when there were no more batches before.
+        Yields the result so far after each check. It is over before when there are no batches.
         """
         stale, losses, mark = 0, [], self.result.best_score
         for size in sizes:
             batch = next(batches, None)
-            if batch is None:
+            self.has_batches = batch is not None
+            if not self.has_batches:
                 break
             losses.append(take_step(self.objective, self.optimizer, batch, size))
             if len(losses) == self.steps_per_check:
                 score, losses, stale = self.check(losses), [], stale + 1
                 if score > mark + tol:
                     stale, mark = 0, score
+                yield self.result
                 if stale >= patience():
                     break
         if losses:
             self.check(losses)
-        return batch is not None
+            yield self.result
 
     def check(self, losses: list[Array]) -> float:
         """Judge the average and keep it if it is the best so far; return its score."""
@@ -327,7 +319,6 @@ class _Run:
         if score > result.best_score:
             result.best_score, result.best_iter = score, result.n_iter
             result.flat.copy_(flat)
-        self.report(result)
         return score
 
     def return_to_best(self) -> None:

@@ -33,7 +33,7 @@ def trials(monkeypatch):
         def __init__(self):
             super().__init__()
             self.asked, self.chance = [], 0.0
-            self.early, self.given_up = {}, []
+            self.early, self.n_checks = {}, {}
 
         def start(self, architecture, loss, table, generator, factor):
             self.n_members, self.factor = architecture.n_members, factor
@@ -43,27 +43,24 @@ def trials(monkeypatch):
         def objective(self, few, loss, flat, table, n_held_out, batch_size, n_mixed):
             self.rows = len(table), n_held_out, batch_size
             self.n_mixed = n_mixed
-            return SimpleNamespace(architecture=few, batch_size=batch_size)
+            return SimpleNamespace(architecture=few, loss=loss, batch_size=batch_size)
 
-        def begin(self, objective, options, generator, n_checks, report, hopeless):
+        def begin(self, objective, options, generator):
             tried = options.weight_decay, self.factor
             self.asked.append((tried, self.n_members, self.n_mixed, self.rows, self.seed))
-            self.n_checks = n_checks
+            chance = self.chance * (-1) ** len(self.asked)
+            return self.checks(tried, objective, chance)
+
+        def checks(self, tried, objective, chance):
             late = 0.1 if tried == USUAL else 0.05
             scores = [-0.3, -0.4, self[tried] - late, self[tried] + late]
             if self.early:
-                scores = [-0.3, -0.4, *[self.early[tried]] * 3, *[self[tried]] * 10]
+                scores = [-0.3, -0.4, *[self.early[tried]] * 3, *[self[tried]] * 15]
             members = torch.arange(self.n_members)
-            chance = self.chance * (-1) ** len(self.asked) * (members % 2)
-            result = SimpleNamespace(scores=[])
-            for score in scores:
-                result.scores.append(score)
-                objective.member_scores = score + 0.1 * members + chance
-                report(result)
-                if hopeless(result):
-                    self.given_up.append((tried, len(result.scores)))
-                    break
-            return result
+            for i, score in enumerate(scores):
+                objective.member_scores = score + 0.1 * members + chance * (members % 2)
+                self.n_checks[tried] = i + 1
+                yield SimpleNamespace(scores=scores[: i + 1])
 
     trials = Trials()
     monkeypatch.setattr(module, "starting_point", trials.start)
@@ -95,7 +92,6 @@ def test_another_smoothness_must_be_clearly_better(trials, rough, calm, expected
     rows = 5000, 1250, 313  # no equal batches of the rows held out as well
     asked = (USUAL, ROUGH) if expected == ROUGH else (USUAL, ROUGH, smooth(5000))
     assert trials.asked == [(tried, 5, 16, rows, 3) for tried in asked]
-    assert trials.n_checks == 15
 
 
 @pytest.mark.parametrize(
@@ -116,7 +112,6 @@ def test_with_few_rows_it_must_be_more_than_chance(trials, calm, chance, expecte
     assert chosen(1999) == expected
     asked = [(tried, 8, 16, (1999, 312, 282), 3) for tried in (USUAL, smooth(1999))]
     assert trials.asked == asked
-    assert trials.n_checks == 4
 
 
 def test_too_few_rows_or_members_are_not_asked(trials):
@@ -126,18 +121,27 @@ def test_too_few_rows_or_members_are_not_asked(trials):
 
 
 @pytest.mark.parametrize(
-    ("rough", "calm", "given_up", "expected"),
+    ("rough", "calm", "n_checks", "expected"),
     [
-        (-0.09, 0.01, [], ROUGH),  # fast waves may catch up
-        (-0.11, 0.01, [ROUGH], smooth(5000)),
-        (-0.11, -0.01, [ROUGH, smooth(5000)], USUAL),  # slow ones do not
+        (-0.09, 0.01, (15, 15), ROUGH),  # fast waves may catch up
+        (-0.11, 0.01, (15, 5, 15), smooth(5000)),
+        (-0.11, -0.01, (5, 5, 5), USUAL),  # slow ones do not; and so the usual need not go on
     ],
 )
-def test_what_is_behind_early_on_is_given_up(trials, rough, calm, given_up, expected):
+def test_what_is_behind_early_on_is_given_up(trials, rough, calm, n_checks, expected):
     trials.update({USUAL: 0.5, ROUGH: 0.6, smooth(5000): 0.6})
     trials.early = {USUAL: 0.0, ROUGH: rough, smooth(5000): calm}
     assert chosen(5000) == expected
-    assert trials.given_up == [(tried, 5) for tried in given_up]
+    assert tuple(trials.n_checks.values()) == n_checks
+
+
+@pytest.mark.parametrize(("late", "expected"), [(-0.25, ROUGH), (-0.27, USUAL)])
+def test_what_is_learned_late_is_learned(trials, late, expected):
+    """0.04 nats are needed, more than there are at the fifth check."""
+    trials.update({USUAL: late, ROUGH: 0.0, smooth(5000): 0.0})
+    trials.early = {USUAL: -0.28, ROUGH: -0.28, smooth(5000): -0.28}
+    assert chosen(5000) == expected
+    assert trials.n_checks[USUAL] == 15
 
 
 @pytest.mark.parametrize("n_rows", [60, 5000])

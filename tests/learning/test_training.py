@@ -154,29 +154,29 @@ def test_it_finds_the_bottom():
     assert result.best_score == max(bowl.judged) == max(result.scores)
 
 
-def test_to_begin_is_to_train_for_so_many_checks():
-    rows, reported = randn(40, 2) + 3.0, []
-    begun = begin(
-        Bowl(rows, rows.mean(0)), options(), generator(), 3, lambda r: reported.append([*r.scores])
-    )
+def test_to_begin_is_to_train_from_check_to_check():
+    rows = randn(40, 2) + 3.0
+    bowl = Bowl(rows, rows.mean(0))
+    begun = begin(bowl, options(), generator())
+    assert not bowl.judged  # not before it is asked for
+    first = next(begun)
+    assert first.n_steps == STEPS_PER_CHECK
     whole = train(Bowl(rows, rows.mean(0)), options(), generator())
-    assert begun.scores == whole.scores[:3]
-    assert reported == [whole.scores[:i] for i in (1, 2, 3)]
-    assert begun.n_steps == 3 * STEPS_PER_CHECK
+    assert first.scores == whole.scores[:1]
+    assert next(begun).scores == whole.scores[:2]
+    assert first.n_steps == 2 * STEPS_PER_CHECK
 
 
 def test_what_has_begun_ends_where_the_step_would_fall():
     bowl = Bowl(torch.full((20, 2), 5.0), goal=torch.zeros(2), batch_size=1)
-    begun = begin(bowl, options(n_iter_no_change=4), generator(), 50, lambda result: None)
-    assert len(begun.scores) == 4
+    assert len(list(begin(bowl, options(n_iter_no_change=4), generator()))) == 4
 
 
-def test_what_is_hopeless_ends_at_that_check():
-    rows = randn(40, 2) + 3.0
-    given = Bowl(rows, rows.mean(0)), options(), generator(), 5, lambda result: None
-    begun = begin(*given, hopeless=lambda result: len(result.scores) == 2)
-    assert len(begun.scores) == 2
-    assert begun.n_steps == 2 * STEPS_PER_CHECK
+def test_every_check_is_reported():
+    rows, reported = randn(40, 2) + 3.0, []
+    bowl = Bowl(rows, rows.mean(0))
+    whole = train(bowl, options(), generator(), lambda result: reported.append([*result.scores]))
+    assert reported == [whole.scores[: i + 1] for i in range(len(whole.scores))]
 
 
 def test_without_held_out_rows_the_training_loss_decides():

@@ -106,9 +106,9 @@ _FALL_FROM, _FALL_SHARE, _LEAST_FALL = 0.4, 1.2, 200
 #: Nats that scores must rise after the first check for there to be something left to learn.
 #: Where there is not, a fall of more than a pass gains a thousandth, and takes as long as all did.
 LEAST_LEARNED = 0.04
-#: Checks without a better score that end training while the step falls, before and after that has
-#: clearly helped.
-_LATE_PATIENCE = 3, 6
+#: Checks without a better score that end training while the step falls: many, as scores often rise
+#: again at its end.
+_LATE_PATIENCE = 10
 
 
 def usual_patience(n_rows: int) -> int:
@@ -226,7 +226,7 @@ def train(
         run.return_to_best()
         n_steps = run.fall_length()
         falling = (size * _FALL_FROM * (1.0 - i / n_steps) ** 2 for i in range(n_steps))
-        for result in run.descend(batches, falling, 0.0, run.late_patience()):
+        for result in run.descend(batches, falling, 0.0, lambda: _LATE_PATIENCE):
             report(result)
     if run.has_batches:
         run.result.stop_reason = "converged"
@@ -274,11 +274,6 @@ class _Run:
         learned = max(self.result.scores) - self.result.scores[0]
         share = _FALL_SHARE if learned >= LEAST_LEARNED else 0.0
         return max(_LEAST_FALL, self.steps_per_check, int(share * self.result.n_steps))
-
-    def late_patience(self) -> Callable[[], float]:
-        """Return the patience from here on, where the step falls."""
-        clearly = self.result.best_score + self.options.tol
-        return lambda: _LATE_PATIENCE[self.result.best_score > clearly]
 
     def descend(
         self,

@@ -32,7 +32,7 @@ _MOST_SEARCHED = 50
 _OF_MANY, _OF_FEW = 2.4, 2.8
 #: Least share of a factor left by pooling; and the pairs at which what their likelihoods tell
 #: counts as much as what their moments do.
-_LEAST_SHARE, _PAIRS_TO_TRUST = 0.15, 150
+_LEAST_SHARE, _PAIRS_TO_TRUST = 0.15, 60
 #: Steps of the logarithm in which factors are tried; the first and last, relative to a member's.
 _STEP, _FIRST, _LAST = math.log(1.1), -24, 8
 #: One member in so many may speak for the tails: by how many steps its variances are larger.

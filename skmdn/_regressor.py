@@ -68,7 +68,7 @@ default="full"
         Checks (one a pass, 50 steps apart at least) without a better score until the step size
         begins to fall to zero, over about as many steps as before, or a few where hardly anything
         was learned; a twentieth of the checks so far, if that is more. "auto" is 2, and more for
-        less than 400 rows.
+        less than 400 rows. While it falls, ten such checks end training.
     tol : float, default=2e-3
         By how much it must rise, in nats.
     reg_covar : float, default=1e-6

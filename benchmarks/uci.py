@@ -73,10 +73,6 @@ def no_gain(pair, mixed, n_members):
     return 0.0 * mixed
 
 
-def no_curve(y, weights):
-    return None
-
-
 _ARCHITECTURE = "skmdn._fitting.Architecture"
 _TRAINING = "skmdn.learning.training"
 # Each ingredient off, or its strength halved and doubled, one at a time.
@@ -112,7 +108,7 @@ ABLATIONS = {
         }
     ),
     "no tails": Variant(patches={"skmdn.learning.calibration._TAIL_STEPS": (0,)}),
-    "no curve of targets": Variant(patches={"skmdn._fitting.JohnsonLink.fit": no_curve}),
+    "no curve of targets": Variant(patches={"skmdn.learning.link._MOST_MISFIT": 0.0}),
     "frequencies near 0": Variant(
         patches={_ARCHITECTURE: partial(Architecture, frequency_scale=0.01)}
     ),

@@ -53,9 +53,9 @@ def predict_one_member(options: Options) -> Result:
     return predict_one(options, n_estimators=1)
 
 
-@row(ROWS, "predict-one-default", "predict of one row, default members", _ONE, 3.0)
+@row(ROWS, "predict-one-default", "predict of one row, 16 members", _ONE, 3.0)
 def predict_one_default(options: Options) -> Result:
-    return predict_one(options)
+    return predict_one(options, n_estimators=16)
 
 
 def predict_many(options: Options, dtype) -> Result:

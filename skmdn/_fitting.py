@@ -23,10 +23,12 @@ from skmdn.learning.network import Architecture, MixtureNetwork
 from skmdn.learning.noise import NOISE_MODELS, coupling_unit
 from skmdn.learning.objective import MixtureObjective, equal_batch_size, held_out_share
 from skmdn.learning.rows import canonical_rows, dense
-from skmdn.learning.smoothness import USUAL, chosen_smoothness
+from skmdn.learning.smoothness import USUAL, Outlook, outlook
 from skmdn.learning.threads import threads_for
 from skmdn.learning.training import AveragedAdamW, TrainingOptions, one_pass, train, usual_patience
 
+#: Networks, where nothing says that fewer suffice.
+_USUAL_MEMBERS = 16
 #: Steps of `partial_fit` at the full size.
 _STEADY_STEPS = 100
 _OF_FIT = (
@@ -48,7 +50,7 @@ class NetworkFitting(NetworkMixtures):
     fixed_noise_level: float
     hidden_layer_sizes: ArrayLike
     activation: str
-    n_estimators: int
+    n_estimators: int | str
     max_iter: int
     batch_size: int | str
     learning_rate_init: float
@@ -71,8 +73,10 @@ class NetworkFitting(NetworkMixtures):
         for name in ("_optimizer", *_OF_FIT):
             self.__dict__.pop(name, None)
         table, generator = self._table(X, y, rows), self._generator()
+        (self.alpha_, factor), self.n_estimators_ = self._outlook(
+            table, generator.initial_seed(), continued
+        )
         n_held_out = self._n_held_out(len(table))
-        self.alpha_, factor = self._smoothness(table, generator.initial_seed(), continued)
         flat = self._starting_flat(table, generator, factor)
         size = equal_batch_size(len(table) - n_held_out, _told(self.batch_size, None))
         with threads_for(self._architecture().n_parameters * size):
@@ -101,7 +105,7 @@ class NetworkFitting(NetworkMixtures):
             self._go_on()
         for name in _OF_FIT:  # all networks see these rows
             self.__dict__.pop(name, None)
-        self.alpha_ = self._alpha()
+        self.alpha_, self.n_estimators_ = self._alpha(), self._n_members()
         table, generator = self._table(X, y, rows), self._generator()
         optimizer = (
             self._optimizer.on(torch_device(self.device))
@@ -126,7 +130,7 @@ class NetworkFitting(NetworkMixtures):
     def _start(self, X, y, rows, n_expected):
         """Decide what a new model does not learn by gradients: scales, bounds and chance."""
         self._random_state = own_random_state(self.random_state)
-        for name in ("network_", "alpha_"):
+        for name in ("network_", "alpha_", "n_estimators_"):
             self.__dict__.pop(name, None)
         noise = NOISE_MODELS[self.noise_type]
         self._scaling = target_scaling(y[rows.first], rows.weights, noise.one_unit)
@@ -207,12 +211,16 @@ class NetworkFitting(NetworkMixtures):
     def _n_held_out(self, n_rows):
         if not self.early_stopping:
             return 0
-        share = _told(self.validation_fraction, held_out_share(self.n_estimators))
+        share = _told(self.validation_fraction, held_out_share(self._n_members()))
         return min(max(1, int(np.ceil(share * n_rows))), n_rows - 1)
 
     def _alpha(self):
         """Return the weight decay told, or else that of the networks there are."""
         return float(_told(self.alpha, getattr(self, "alpha_", USUAL.weight_decay)))
+
+    def _n_members(self):
+        """Return how many networks are told, or else how many there are."""
+        return _told(self.n_estimators, getattr(self, "n_estimators_", _USUAL_MEMBERS))
 
     def _options(self, n_rows):
         return TrainingOptions(
@@ -223,15 +231,19 @@ class NetworkFitting(NetworkMixtures):
             tol=self.tol,
         )
 
-    def _smoothness(self, table, seed, continued):
-        """Return the weight decay to train with, and the factor of the starting frequencies."""
+    def _outlook(self, table, seed, continued):
+        """Return how to train, and how many networks."""
+        n_members = self._n_members()
         if self.alpha != "auto" or continued or not self.early_stopping:
-            return USUAL._replace(weight_decay=self._alpha())
+            return Outlook(USUAL._replace(weight_decay=self._alpha()), n_members)
         given = self._architecture(), self._loss, table, self._options(len(table))
-        chosen = chosen_smoothness(*given, _told(self.batch_size, None), seed)
+        smoothness, n_enough = outlook(*given, _told(self.batch_size, None), seed)
+        if self.n_estimators == "auto":
+            n_members = n_enough
         if self.verbose:
-            print(f"[MDNRegressor] weight decay {chosen.weight_decay:.3g}")
-        return chosen
+            decay = f"weight decay {smoothness.weight_decay:.3g}"
+            print(f"[MDNRegressor] {n_members} networks, {decay}")
+        return Outlook(smoothness, n_members)
 
     def _generator(self):
         # A copy is moved on: after an error the old model's chance is as it was.
@@ -259,7 +271,7 @@ class NetworkFitting(NetworkMixtures):
                 f"got {self.hidden_layer_sizes!r}"
             )
         return Architecture(
-            n_members=self.n_estimators,
+            n_members=self._n_members(),
             n_features=self.n_features_in_,
             n_outputs=self._loss.n_outputs,
             hidden_layer_sizes=tuple(sizes.tolist()),

@@ -96,8 +96,8 @@ class NetworkMixtures(PredictionSets):
         ------
         ValueError
             If these are not the rows `fit` was given, in the same order, or some row was held out
-            by no network: that takes ``early_stopping`` and ``n_estimators * validation_fraction``
-            of at least 1.
+            by no network: that takes ``early_stopping`` and a ``validation_fraction`` of at least
+            ``1 / n_estimators_``.
         """
         X = self._check_rows(X)
         holders = self._holders(X)

@@ -43,8 +43,10 @@ default="full"
         Widths of the hidden layers.
     activation : {"silu", "relu", "tanh", "logistic", "identity"}, default="silu"
         Activation function of the hidden layers.
-    n_estimators : int, default=16
-        Networks trained; 1 for a plain mixture density network.
+    n_estimators : int or "auto", default="auto"
+        Networks trained; 1 for a plain mixture density network. "auto" is 16, or as many as are
+        tried for ``alpha="auto"``, 5 or on less than 2000 distinct rows 8, where these soon learn
+        nothing more and mixing them gains hardly anything.
     point_estimate : {"mean", "median", "mode"}, default="mean"
         What `predict` returns.
     max_iter : int, default=1000
@@ -62,7 +64,7 @@ default="full"
         Whether each network holds rows out, on which training is judged. Without, it is judged
         on the training rows, which it may then fit far too closely.
     validation_fraction : float or "auto", default="auto"
-        Share of the rows that each network holds out; "auto" is 1.25 / n_estimators, so that each
+        Share of the rows that each network holds out; "auto" is 1.25 / n_estimators_, so that each
         row is held out by one and a quarter of them by two; a tenth for less than five networks.
     n_iter_no_change : int or "auto", default="auto"
         Checks (one a pass, 50 steps apart at least) without a better score until the step size
@@ -80,8 +82,7 @@ default="full"
     random_state : int, RandomState instance or None, default=None
         Starts of the networks and order of the rows.
     verbose : bool, default=False
-        Whether to print the weight decay chosen, and the log-likelihood of held-out rows during
-        training.
+        Whether to print what was chosen, and the log-likelihood of held-out rows during training.
     device : str, default="cpu"
         Where to train and predict: "cpu", "cuda", ... or "auto".
 
@@ -89,6 +90,8 @@ default="full"
     ----------
     network_ : torch.nn.Module
         All networks.
+    n_estimators_ : int
+        How many they are.
     alpha_ : float
         The weight decay they were trained with; training that goes on keeps to it under "auto".
     atoms_ : ndarray of shape (n_atoms,) or (n_atoms, n_outputs)
@@ -147,7 +150,7 @@ default="full"
         "fixed_noise_level": [Interval(Real, 0, None, closed="neither")],
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(ACTIVATIONS))],
-        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "n_estimators": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "point_estimate": [StrOptions(set(POINT_ESTIMATES))],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
@@ -172,7 +175,7 @@ default="full"
         fixed_noise_level=1.0,
         hidden_layer_sizes=(64, 64),
         activation="silu",
-        n_estimators=16,
+        n_estimators="auto",
         point_estimate="mean",
         max_iter=1000,
         batch_size="auto",

@@ -344,7 +344,9 @@ def test_networks_together_are_foretold_by_pairs_of_them():
 def test_progress_is_printed(capsys):
     model = small(verbose=True, max_iter=50).fit(X, y)
     first, *lines = capsys.readouterr().out.splitlines()
-    assert first == f"[MDNRegressor] weight decay {model.alpha_:.3g}"  # choosing it takes time
+    # Choosing them takes time.
+    told = f"{model.n_estimators_} networks, weight decay {model.alpha_:.3g}"
+    assert first == f"[MDNRegressor] {told}"
     assert len(lines) == len(model.validation_scores_)
     assert all("held-out log-likelihood" in line for line in lines)
     last = model.validation_scores_[-1]

@@ -3,7 +3,7 @@
 The best weight decay differs between data sets by a factor of a hundred, and with it the best
 frequencies to start from: smooth functions of many features want much decay and slow waves, ragged
 ones hardly any and fast waves. How a few networks begin tells which, at a fraction of what sixteen
-take to train.
+take to train, and whether more of them are worth training.
 """
 
 from __future__ import annotations
@@ -38,6 +38,21 @@ class Smoothness(NamedTuple):
 
     weight_decay: float
     frequency_factor: float
+
+
+class Outlook(NamedTuple):
+    """What short trainings tell of the one to come.
+
+    Attributes
+    ----------
+    smoothness : Smoothness
+        What suits the data.
+    n_members : int
+        As many networks as are worth training.
+    """
+
+    smoothness: Smoothness
+    n_members: int
 
 
 class _Trials(NamedTuple):
@@ -80,6 +95,8 @@ _MANY_ROWS, _MOST_ROWS = 2000, 2**14
 _ROWS_A_FEATURE, _OF_WIDE_DATA = 20, Smoothness(0.1, 0.25)
 #: By how much another must be better. Here all gains are in nats a target.
 _CLEARLY = 0.01
+#: What mixing all members gains at most where a few suffice: M of them lack about a share of 1/M.
+_LITTLE = 0.01
 
 
 def smooth(n_rows: int) -> Smoothness:
@@ -108,6 +125,11 @@ class _Scores(NamedTuple):
     def learned(self) -> float:
         """Return by how much scores rose after the first check."""
         return float(self.mixed.max() - self.mixed[0])
+
+    def gained(self) -> float:
+        """Return what mixing all members adds to one of them, where the score is best."""
+        best = self.mixed.argmax()
+        return float(self.mixed[best] - self.members[best].mean())
 
     def clearly_better(self, other: _Scores, how: _Trials) -> bool:
         """Tell whether it is ahead once the start is past, and by more than chance."""
@@ -141,6 +163,8 @@ class _Trial:
         self.objective, self.results = objective, results
         self.mixed: list[float] = []
         self.members: list[Tensor] = []
+        #: Whether the training is known to have ended.
+        self.is_over = False
 
     def to(self, n_checks: int) -> _Scores:
         """Return the scores at the first checks, if training does not end before."""
@@ -148,9 +172,14 @@ class _Trial:
             for result in islice(self.results, max(0, n_checks - len(self.mixed))):
                 self.mixed.append(result.scores[-1])
                 self.members.append(self.objective.member_scores)
+        self.is_over = self.is_over or len(self.mixed) < n_checks
         mixed = torch.tensor(self.mixed[:n_checks], dtype=torch.float64, device="cpu")
         n_targets = self.objective.loss.n_targets
         return _Scores(mixed / n_targets, torch.stack(self.members[:n_checks]) / n_targets)
+
+    def suffices(self) -> bool:
+        """Tell whether no more networks than these are worth training, if that is known."""
+        return self.is_over and self.to(len(self.mixed)).gained() < _LITTLE
 
 
 @dataclass(frozen=True)
@@ -160,7 +189,7 @@ class _Beginnings:
     Parameters
     ----------
     architecture, loss, table, options, batch_size, seed
-        As `chosen_smoothness` takes them.
+        As `outlook` takes them.
     how : _Trials
     """
 
@@ -191,19 +220,20 @@ class _Beginnings:
             )
 
 
-def chosen_smoothness(
+def outlook(
     architecture: Architecture,
     loss: MixtureLoss,
     table: Tensor,
     options: TrainingOptions,
     batch_size: int | None,
     seed: int,
-) -> Smoothness:
+) -> Outlook:
     """Return the smoothness that suits held-out rows clearly better, or the usual one.
 
     A few networks tell, from how well they begin. Each holds out rows; where five or more share
     all rows among them, what mixing them gains is carried over to the members that are to be
-    trained. Ragged ones, which err each its own way, gain most.
+    trained. Ragged ones, which err each its own way, gain most. Where training is over soon and
+    mixing gains hardly anything, no more than these few are worth training.
 
     Parameters
     ----------
@@ -218,15 +248,24 @@ def chosen_smoothness(
     seed : int
         Of the starts and the order of the rows.
     """
-    n_rows = len(table)
+    n_rows, n_members = len(table), architecture.n_members
     how = _OF_FEW_ROWS if n_rows < _MANY_ROWS else _OF_MANY_ROWS
     if n_rows < min(_ROWS_A_FEATURE * architecture.n_features, _MANY_ROWS):
-        return _OF_WIDE_DATA
-    if how.n_errors and architecture.n_members < _FEWEST_MEMBERS:
-        return USUAL
+        return Outlook(_OF_WIDE_DATA, n_members)
+    if how.n_errors and n_members < _FEWEST_MEMBERS:
+        return Outlook(USUAL, n_members)
     table = table[:_MOST_ROWS]
     trials = _Beginnings(architecture, loss, table, options, batch_size, seed, how)
-    usual, early = trials.of(USUAL), min(_EARLY, how.n_checks)
+    usual = trials.of(USUAL)
+    suited = _suited(usual, trials, n_rows)
+    few_suffice = suited == USUAL and usual.suffices()
+    return Outlook(suited, min(how.n_members, n_members) if few_suffice else n_members)
+
+
+def _suited(usual: _Trial, trials: _Beginnings, n_rows: int) -> Smoothness:
+    """Return the smoothness that is clearly better than the usual one, or that."""
+    how = trials.how
+    early = min(_EARLY, how.n_checks)
     learned = (usual.to(n_checks).learned() for n_checks in (early, how.n_checks))
     if not any(LEAST_LEARNED <= nats <= how.most_learned for nats in learned):
         return USUAL

@@ -14,7 +14,7 @@ from sklearn.datasets import make_friedman1
 from skmdn import MDNRegressor
 from skmdn.learning import smoothness as module
 from skmdn.learning.network import Architecture
-from skmdn.learning.smoothness import USUAL, chosen_smoothness, smooth
+from skmdn.learning.smoothness import USUAL, Outlook, outlook, smooth
 from skmdn.learning.training import TrainingOptions
 
 ARCHITECTURE = Architecture(16, 3, 5, (4,), "silu")
@@ -26,14 +26,15 @@ ROUGH = (0.004, 10.0)
 def trials(monkeypatch):
     """Scores by smoothness, instead of trainings; and what each was asked for.
 
-    Members differ by a tenth from each other, and each by ``chance`` from itself.
+    Members differ by a tenth from each other, and each by ``chance`` from itself; a mixture of all
+    is better than one by ``gain``. Trainings end after ``most_checks``.
     """
 
     class Trials(dict):
         def __init__(self):
             super().__init__()
-            self.asked, self.chance = [], 0.0
-            self.early, self.n_checks = {}, {}
+            self.asked, self.chance, self.gain = [], 0.0, 0.3
+            self.early, self.n_checks, self.most_checks = {}, {}, 99
 
         def start(self, architecture, loss, table, generator, factor):
             self.n_members, self.factor = architecture.n_members, factor
@@ -56,9 +57,10 @@ def trials(monkeypatch):
             scores = [-0.3, -0.4, self[tried] - late, self[tried] + late]
             if self.early:
                 scores = [-0.3, -0.4, *[self.early[tried]] * 3, *[self[tried]] * 15]
-            members = torch.arange(self.n_members)
-            for i, score in enumerate(scores):
-                objective.member_scores = score + 0.1 * members + chance * (members % 2)
+            members = torch.arange(self.n_members, dtype=torch.float64)
+            own = 0.1 * (members - members.mean()) + chance * (members % 2) - self.gain
+            for i, score in enumerate(scores[: self.most_checks]):
+                objective.member_scores = score + own
                 self.n_checks[tried] = i + 1
                 yield SimpleNamespace(scores=scores[: i + 1])
 
@@ -69,9 +71,13 @@ def trials(monkeypatch):
     return trials
 
 
-def chosen(n_rows, architecture=ARCHITECTURE, n_targets=1):
+def outlook_of(n_rows, architecture=ARCHITECTURE, n_targets=1):
     loss = SimpleNamespace(n_targets=n_targets)
-    return chosen_smoothness(architecture, loss, torch.zeros(n_rows, 5), OPTIONS, 300, 3)
+    return outlook(architecture, loss, torch.zeros(n_rows, 5), OPTIONS, 300, 3)
+
+
+def chosen(*args, **parameters):
+    return outlook_of(*args, **parameters).smoothness
 
 
 @pytest.mark.parametrize(
@@ -166,6 +172,41 @@ def test_what_counts_is_what_each_target_gains(trials):
     assert chosen(1999, n_targets=2) == smooth(1999)
 
 
+@pytest.mark.parametrize(
+    ("n_rows", "most_checks", "gain", "expected"),
+    [
+        (5000, 14, 0.009, 5),
+        (5000, 14, 0.011, 16),  # more networks are better
+        (5000, 15, 0.009, 16),  # they might still become so
+        (1999, 3, 0.009, 8),
+        (1999, 4, 0.009, 16),
+    ],
+)
+def test_few_networks_suffice_where_mixing_gains_little(
+    trials, n_rows, most_checks, gain, expected
+):
+    trials.update({USUAL: -0.28, ROUGH: -0.28, smooth(n_rows): -0.28})
+    trials.early = dict.fromkeys(trials, -0.28)
+    trials.gain, trials.most_checks = gain, most_checks
+    assert outlook_of(n_rows) == (USUAL, expected)
+    three = Architecture(3, 3, 5, (4,), "silu")
+    assert outlook_of(n_rows, three).n_members == 3
+
+
+def test_only_networks_of_the_smoothness_that_is_chosen_can_suffice(trials):
+    trials.update({USUAL: 0.0, ROUGH: 0.02})
+    trials.early, trials.gain, trials.most_checks = {USUAL: -0.1, ROUGH: 0.0}, 0.0, 14
+    assert outlook_of(5000) == (ROUGH, 16)
+
+
+def test_training_that_was_left_early_is_not_over(trials):
+    """The others are so far behind at the fifth check that the usual one need not go on."""
+    trials.update({USUAL: 0.0, ROUGH: -9.0, smooth(5000): -9.0})
+    trials.early, trials.gain = {USUAL: 0.0, ROUGH: -9.0, smooth(5000): -9.0}, 0.0
+    assert outlook_of(5000) == (USUAL, 16)
+    assert trials.n_checks[USUAL] == 5
+
+
 def scores(*values):
     return module._Scores(torch.tensor(values), torch.tensor(values)[:, None].expand(-1, 5))
 
@@ -255,7 +296,7 @@ def test_ragged_functions_want_less():
 def test_trials_leave_no_trace(monkeypatch):
     """A model is the one that what was chosen makes, however it was."""
     found = MDNRegressor(n_estimators=2, max_iter=60, random_state=1).fit(X, y)
-    monkeypatch.setattr("skmdn._fitting.chosen_smoothness", lambda *args: smooth(len(X)))
+    monkeypatch.setattr("skmdn._fitting.outlook", lambda *args: Outlook(smooth(len(X)), 2))
     told = MDNRegressor(n_estimators=2, max_iter=60, random_state=1).fit(X, y)
     assert_array_equal(found.predict(X[:5]), told.predict(X[:5]))
 
@@ -303,3 +344,30 @@ def test_a_model_of_before_there_was_a_choice_goes_on():
     model = MDNRegressor(n_estimators=1, max_iter=1, warm_start=True, random_state=0).fit(X, y)
     del model.alpha_
     assert model.fit(X, y).alpha_ == USUAL.weight_decay
+
+
+def test_where_there_is_nothing_to_learn_few_networks_are_trained():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(2500, 3)), rng.normal(size=2500)
+    model = MDNRegressor(random_state=0).fit(X, y)
+    assert model.n_estimators_ == model.network_.architecture.n_members == 5
+    sixteen = MDNRegressor(n_estimators=16, random_state=0).fit(X, y)
+    assert sixteen.n_estimators_ == sixteen.network_.architecture.n_members == 16
+    fresh = rng.normal(size=(5000, 3)), rng.normal(size=5000)
+    assert abs(model.score(*fresh) - sixteen.score(*fresh)) < 0.01
+    # Each row is held out by one of them, or two.
+    assert model.oof_mixture(X).weights.shape == (2500, 25)
+
+
+def test_the_number_of_networks_is_kept_where_training_goes_on():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(300, 1)), rng.normal(size=300)
+    model = MDNRegressor(max_iter=4, warm_start=True, random_state=0).fit(X, y)
+    assert model.n_estimators_ == 8
+    assert model.fit(X[:200], y[:200]).n_estimators_ == 8
+    assert model.partial_fit(X, y).n_estimators_ == 8
+    with pytest.raises(ValueError, match="n_estimators"):
+        model.set_params(n_estimators=16).fit(X, y)
+    assert model.set_params(n_estimators="auto", alpha=0.02, warm_start=False).fit(X, y)
+    assert model.n_estimators_ == 16
+    assert MDNRegressor(random_state=0).partial_fit(X, y).n_estimators_ == 16

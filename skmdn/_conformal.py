@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.exceptions import NotFittedError
@@ -54,7 +54,7 @@ class PredictionSets(MixturePredictions):
 
     conformity_scores_: ConformityScores
     _network_mixtures: Callable[..., list[NormalMixture]]
-    _holders: Callable[[int], Any]
+    _holders: Callable[..., np.ndarray]
 
     def calibrate(self, X, y, out_of_fold=False):
         """Learn from data how far prediction sets must reach to hold what they promise.

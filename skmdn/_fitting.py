@@ -31,6 +31,7 @@ from skmdn.learning.training import AveragedAdamW, TrainingOptions, one_pass, tr
 _USUAL_MEMBERS = 16
 #: Steps of `partial_fit` at the full size.
 _STEADY_STEPS = 100
+#: What only `fit` tells, from rows held out; gone when all networks have seen all rows.
 _OF_FIT = (
     *("validation_scores_", "best_validation_score_", "oof_score_", "_held_out"),
     *("best_iter_", "stop_reason_"),
@@ -69,7 +70,10 @@ class NetworkFitting(NetworkMixtures):
     def _fit(self, X, y, sample_weight, continued):
         X, y, weights = self._check_training(X, y, sample_weight, reset=not continued)
         rows = canonical_rows(X, y, weights)
-        self._go_on() if continued else self._start(X, y, rows, effective_number(rows.weights))
+        if continued:
+            self._go_on()
+        else:
+            self._start(X, y, rows, effective_number(rows.weights))
         for name in ("_optimizer", *_OF_FIT):
             self.__dict__.pop(name, None)
         table, generator = self._table(X, y, rows), self._generator()

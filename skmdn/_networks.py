@@ -112,8 +112,8 @@ class NetworkMixtures(PredictionSets):
         some, and half of it is on either side. So ask ``sf`` and ``cdf`` for values beside an atom
         (of counts, ``sf(0.5)`` and not ``sf(0)``); quantiles inside of it are the atom, all but a
         few of these widths, and an interval that ends there may leave some of it out.
-        Of several targets, one that an atom leaves open mostly has values that no other atom says:
-        those of (0, NaN) and (0, 0), if no other has a zero first, add up to how often it is zero.
+        Of several targets, an atom may leave some open (NaN). To know how often a target is zero,
+        add up all atoms that have a zero there: (0, NaN) and (0, 0), say.
 
         Parameters
         ----------
@@ -175,8 +175,8 @@ class NetworkMixtures(PredictionSets):
         holders = (distance < n_held_out) | (positions < 0)[:, None]
         if not holders.any(axis=1).all():
             raise ValueError(
-                "every row must be held out by some network: that takes early_stopping=True and "
-                "n_estimators * validation_fraction of at least 1"
+                "every row must be held out by some network: that takes early_stopping=True and a "
+                f"validation_fraction of at least 1 / {self.n_estimators_}"
             )
         return holders
 
@@ -306,7 +306,7 @@ def torch_device(name):
 
 
 def own_random_state(random_state):
-    """Return a source of chance of the model's own; a RandomState given is moved on by one."""
+    """Return the model's own random state; one that is given is advanced by a draw."""
     if random_state is None:
         return np.random.RandomState()  # afresh: the global state is the caller's
     if isinstance(random_state, np.random.RandomState):

@@ -44,9 +44,9 @@ default="full"
     activation : {"silu", "relu", "tanh", "logistic", "identity"}, default="silu"
         Activation function of the hidden layers.
     n_estimators : int or "auto", default="auto"
-        Networks trained; 1 for a plain mixture density network. "auto" is 16, or as many as are
-        tried for ``alpha="auto"``, 5 or on less than 2000 distinct rows 8, where these soon learn
-        nothing more and mixing them gains hardly anything.
+        Networks trained; 1 for a plain mixture density network. "auto" is 16, unless the few that
+        ``alpha="auto"`` trains first (5, or 8 on fewer than 2000 distinct rows) soon learn nothing
+        more and mixing 16 would gain hardly anything: then it is as many as these.
     point_estimate : {"mean", "median", "mode"}, default="mean"
         What `predict` returns.
     max_iter : int, default=1000
@@ -59,13 +59,14 @@ default="full"
         Decoupled weight decay; "auto" is 0.02, or where a few networks (five at least on less than
         2000 distinct rows) begin clearly better with it, ``8 / sqrt(n)``, with slow waves to start
         from, or, on more rows, 0.004 with fast ones. On fewer, if they are not 20 a feature, it is
-        0.1 with slow waves.
+        0.1 with slow waves. Without ``early_stopping``, and in `partial_fit`, it is 0.02.
     early_stopping : bool, default=True
         Whether each network holds rows out, on which training is judged. Without, it is judged
         on the training rows, which it may then fit far too closely.
     validation_fraction : float or "auto", default="auto"
         Share of the rows that each network holds out; "auto" is 1.25 / n_estimators_, so that each
-        row is held out by one and a quarter of them by two; a tenth for less than five networks.
+        row is held out by one network, and a quarter of the rows by a second one; a tenth for less
+        than five networks.
     n_iter_no_change : int or "auto", default="auto"
         Checks (one a pass, 50 steps apart at least) without a better score until the step size
         begins to fall to zero, over about as many steps as before, or a few where hardly anything
@@ -114,10 +115,15 @@ default="full"
         Mean training loss between checks (after `partial_fit`, of each pass), in nats.
     validation_scores_ : list of float
         At each check the mean log-likelihood, in nats, of the rows that each network holds out,
-        and what mixing all surely adds, told by rows that two hold out. The largest of them is
-        ``best_validation_score_``, which decided when to stop.
+        and what mixing all surely adds, told by rows that two hold out.
+    best_validation_score_ : float
+        The score of the networks that were kept: the log-likelihood that all together are expected
+        to have on new rows, in nats. Only after `fit` with ``early_stopping``.
     oof_score_ : float
         Mean log-likelihood of the training rows, each by the network that held it out, in nats.
+        Only after `fit` with ``early_stopping``.
+    conformity_scores_ : ConformityScores
+        Only after `calibrate`.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
     n_outputs_ : int

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-Array = NDArray[np.float64]
+from skmdn.distribution.scale import Array
+
 Rows = NDArray[np.intp]
 Components = tuple[Array, Array, Array]  # weights, means, scales
 

@@ -101,7 +101,7 @@ class OneTargetMixture(MixtureDensity):
         return self._ask_level(univariate.ppf, "q", q)
 
     def isf(self, q: npt.ArrayLike) -> Array:
-        """Upper quantiles of one target, the y with P(Y > y) = q; as `ppf`, which see."""
+        """Upper quantiles of one target, the y with P(Y > y) = q; see `ppf`."""
         return self._ask_level(univariate.isf, "q", q)
 
     def median(self) -> Array:

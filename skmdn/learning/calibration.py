@@ -164,7 +164,7 @@ def _sums_of_members(
 
 
 def calibrate(objective: MixtureObjective, flat: Tensor) -> Calibration:
-    """Search for the factors of final parameters, from where that of others ended."""
+    """Search for the factors of the final parameters, from those that training ended with."""
     if objective.n_held_out == 0:
         return Calibration(None, 1.0, np.ones(len(objective.offsets)))
     factor, _ = settled_factors(objective, flat, objective.factors or (1.0, 1.0)).factors

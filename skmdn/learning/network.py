@@ -92,7 +92,7 @@ ACTIVATIONS = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """The sizes of a network; `skmdn.learning.network.MixtureNetwork` says what they mean.
+    """The sizes of a network; `raw_outputs` is what it computes.
 
     Attributes
     ----------

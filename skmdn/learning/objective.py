@@ -47,8 +47,9 @@ def equal_batches(n_rows: int, batch_size: int, generator: torch.Generator) -> T
 def held_out_share(n_members: int) -> float:
     """Return the share of the rows that each member should hold out.
 
-    Every row is held out by one and a quarter of them by two, who tell how good a mixture is. A
-    few members could not learn from the rest what all rows tell: they hold out less than all.
+    Every row is held out by one member, and a quarter of the rows by a second one; these two tell
+    how good a mixture is. A few members could not learn from the rest what all rows tell: they
+    hold out less than all.
     """
     return _BY_ALL / n_members if n_members >= _FEWEST_SHARING else _BY_EACH
 
@@ -201,6 +202,7 @@ class MixtureObjective:
         """
         if self.n_held_out == 0:
             return training_score(self, flat)
+        # The first judgement searches to the end; then a step each time keeps up with training.
         search = search_factors if self.factors else settled_factors
         judgement = search(self, flat, self.factors or (1.0, 1.0))
         self.factors, self.member_scores = judgement.factors, judgement.member_scores

@@ -78,6 +78,8 @@ class TrainingResult:
         Passes begun, and steps taken.
     best_iter : int
         The pass in which ``flat`` was found; 0 if nothing was better than the start.
+    best_score : float
+        The score of ``flat``.
     loss_curve, scores : list of float
         At each check, the mean training loss since the one before, and the score.
     """

@@ -1,12 +1,12 @@
 """Scores of predicted mixtures, in the manner of `sklearn.metrics`.
 
-Each score is a function ``(y_true, mixture, *, sample_weight=None, aggregate=True)`` that returns
+Most scores are functions ``(y_true, mixture, *, sample_weight=None, aggregate=True)`` that returns
 the weighted mean over rows, a float; ``aggregate=False`` returns the rows' own values (n,). Scores
 of one target are taken on each target's marginal where there are several: their rows' values are
 (n, D), and the mean runs over targets too. Losses are smaller where the prediction is better.
 
 What does not fit the mixture raises a `ValueError` that names the argument.
-``SCORERS`` holds the same scores, larger is better, for ``GridSearchCV(scoring=...)``.
+``SCORERS`` holds those that rank models, larger is better, for ``GridSearchCV(scoring=...)``.
 """
 
 from skmdn.metrics.scorers import SCORERS, MixtureScorer, make_mixture_scorer

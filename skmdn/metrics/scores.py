@@ -300,8 +300,9 @@ def variance_decomposition(mixture: NormalMixture, n_members: int = 1) -> Varian
     ----------
     mixture : NormalMixture
     n_members : int, default=1
-        Equally weighted members of the ensemble, whose components follow one another: those of
-        the first come first.
+        Members of the ensemble, equally weighted (``n_estimators_`` of a model), whose components
+        follow one another: those of the first come first. There must be no others: a model with
+        ``atoms_``, or a wide component for outliers, has some that are no member's own.
 
     Returns
     -------

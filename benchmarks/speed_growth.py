@@ -13,7 +13,7 @@ from speed_rows import Options
 from speed_training import STEPS, our_pass, plain_pass
 
 from skmdn import MDNRegressor
-from skmdn.learning.smoothness import USUAL
+from skmdn.learning.planning import USUAL
 
 BATCHES = (16, 32, 64, 128, 256, 512, 1024)
 MEMBERS = (1, 2, 4, 8, 16, 32)
@@ -60,7 +60,7 @@ def sizes(most: int) -> list[int]:
 def report(options: Options, most_rows: int, whole_rows: int, path: Path) -> None:
     fit_seconds(500, max_iter=1)  # the first fit loads
     steps = steps_by_batch(options)
-    # The trials that choose the smoothness are part of whole fits alone.
+    # The trials are part of whole fits alone.
     told = {"alpha": USUAL.weight_decay}
     passes = {n: fit_seconds(n, max_iter=PASSES, **told) / PASSES for n in sizes(most_rows)}
     whole = {n: fit_seconds(n) for n in sizes(whole_rows)}

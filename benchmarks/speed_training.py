@@ -19,7 +19,7 @@ from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import Architecture
 from skmdn.learning.noise import NOISE_MODELS
 from skmdn.learning.objective import MixtureObjective
-from skmdn.learning.smoothness import USUAL
+from skmdn.learning.planning import USUAL
 from skmdn.learning.training import AveragedAdamW, one_pass
 
 ROWS: dict[str, Row] = {}

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from skmdn._networks import NetworkMixtures, own_random_state, torch_device
+from skmdn._out_of_fold import HeldOut, fingerprints
 from skmdn._scaling import effective_number, fixed_variance, target_scaling
 from skmdn.learning.atoms import Pins, StillComponents, at_atoms, elsewhere, find_atoms
 from skmdn.learning.calibration import calibrate
@@ -22,8 +23,8 @@ from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import Architecture, MixtureNetwork
 from skmdn.learning.noise import NOISE_MODELS, coupling_unit
 from skmdn.learning.objective import MixtureObjective, equal_batch_size, held_out_share
+from skmdn.learning.planning import USUAL, plan_training
 from skmdn.learning.rows import canonical_rows, dense
-from skmdn.learning.smoothness import USUAL, Outlook, outlook
 from skmdn.learning.threads import threads_for
 from skmdn.learning.training import AveragedAdamW, TrainingOptions, one_pass, train, usual_patience
 
@@ -77,9 +78,7 @@ class NetworkFitting(NetworkMixtures):
         for name in ("_optimizer", *_OF_FIT):
             self.__dict__.pop(name, None)
         table, generator = self._table(X, y, rows), self._generator()
-        (self.alpha_, factor), self.n_estimators_ = self._outlook(
-            table, generator.initial_seed(), continued
-        )
+        factor = 1.0 if continued else self._plan(table, generator.initial_seed())
         n_held_out = self._n_held_out(len(table))
         flat = self._starting_flat(table, generator, factor)
         size = equal_batch_size(len(table) - n_held_out, _told(self.batch_size, None))
@@ -96,7 +95,8 @@ class NetworkFitting(NetworkMixtures):
             self.validation_scores_ = [s - self._scaling.log_volume for s in result.scores]
             self.best_validation_score_ = result.best_score - self._scaling.log_volume
             self.oof_score_ = found.score - self._scaling.log_volume
-        self._held_out = rows.positions, self._marks(table[:, : X.shape[1]].cpu()), n_held_out
+        marks = fingerprints(table[:, : X.shape[1]].cpu().numpy())
+        self._held_out = HeldOut(rows.positions, marks, n_held_out)
 
     def _partial_fit(self, X, y, sample_weight):
         first = not hasattr(self, "network_")
@@ -109,7 +109,6 @@ class NetworkFitting(NetworkMixtures):
             self._go_on()
         for name in _OF_FIT:  # all networks see these rows
             self.__dict__.pop(name, None)
-        self.alpha_, self.n_estimators_ = self._alpha(), self._n_members()
         table, generator = self._table(X, y, rows), self._generator()
         optimizer = (
             self._optimizer.on(torch_device(self.device))
@@ -136,6 +135,7 @@ class NetworkFitting(NetworkMixtures):
         self._random_state = own_random_state(self.random_state)
         for name in ("network_", "alpha_", "n_estimators_"):
             self.__dict__.pop(name, None)
+        self._resolve_auto()
         noise = NOISE_MODELS[self.noise_type]
         self._scaling = target_scaling(y[rows.first], rows.weights, noise.one_unit)
         # Rows are in an order that is none: the first are a sample of all.
@@ -185,6 +185,7 @@ class NetworkFitting(NetworkMixtures):
     def _go_on(self):
         """Take up parameters changed since the last call; those that decide sizes may not be."""
         self._validate_params()  # scikit-learn does so before the first partial_fit alone
+        self._resolve_auto()
         sizes, self._loss = self._loss.sizes, self._mixture_loss()
         if (sizes, self.network_.architecture) != (self._loss.sizes, self._architecture()):
             raise ValueError(
@@ -215,39 +216,37 @@ class NetworkFitting(NetworkMixtures):
     def _n_held_out(self, n_rows):
         if not self.early_stopping:
             return 0
-        share = _told(self.validation_fraction, held_out_share(self._n_members()))
+        share = _told(self.validation_fraction, held_out_share(self.n_estimators_))
         return min(max(1, int(np.ceil(share * n_rows))), n_rows - 1)
 
-    def _alpha(self):
-        """Return the weight decay told, or else that of the networks there are."""
-        return float(_told(self.alpha, getattr(self, "alpha_", USUAL.weight_decay)))
+    def _resolve_auto(self):
+        """Take what is told; where that is "auto", what it was before, or what is usual."""
+        before = self.__dict__.get
+        self.n_estimators_ = _told(self.n_estimators, before("n_estimators_", _USUAL_MEMBERS))
+        self.alpha_ = float(_told(self.alpha, before("alpha_", USUAL.weight_decay)))
 
-    def _n_members(self):
-        """Return how many networks are told, or else how many there are."""
-        return _told(self.n_estimators, getattr(self, "n_estimators_", _USUAL_MEMBERS))
+    def _plan(self, table, seed):
+        """Let short trainings tell what is "auto"; return the factor of the frequencies."""
+        if self.alpha != "auto" or not self.early_stopping:
+            return 1.0
+        given = self._architecture(), self._loss, table, self._options(len(table))
+        plan = plan_training(*given, _told(self.batch_size, None), seed)
+        if self.n_estimators == self.validation_fraction == "auto":
+            self.n_estimators_ = plan.n_members
+        self.alpha_ = plan.smoothness.weight_decay
+        if self.verbose:
+            decay = f"weight decay {self.alpha_:.3g}"
+            print(f"[MDNRegressor] {self.n_estimators_} networks, {decay}")
+        return plan.smoothness.frequency_factor
 
     def _options(self, n_rows):
         return TrainingOptions(
             max_iter=self.max_iter,
             learning_rate=self.learning_rate_init,
-            weight_decay=self._alpha(),
+            weight_decay=self.alpha_,
             n_iter_no_change=_told(self.n_iter_no_change, usual_patience(n_rows)),
             tol=self.tol,
         )
-
-    def _outlook(self, table, seed, continued):
-        """Return how to train, and how many networks."""
-        n_members = self._n_members()
-        if self.alpha != "auto" or continued or not self.early_stopping:
-            return Outlook(USUAL._replace(weight_decay=self._alpha()), n_members)
-        given = self._architecture(), self._loss, table, self._options(len(table))
-        smoothness, n_enough = outlook(*given, _told(self.batch_size, None), seed)
-        if self.n_estimators == "auto":
-            n_members = n_enough
-        if self.verbose:
-            decay = f"weight decay {smoothness.weight_decay:.3g}"
-            print(f"[MDNRegressor] {n_members} networks, {decay}")
-        return Outlook(smoothness, n_members)
 
     def _generator(self):
         # A copy is moved on: after an error the old model's chance is as it was.
@@ -275,7 +274,7 @@ class NetworkFitting(NetworkMixtures):
                 f"got {self.hidden_layer_sizes!r}"
             )
         return Architecture(
-            n_members=self._n_members(),
+            n_members=self.n_estimators_,
             n_features=self.n_features_in_,
             n_outputs=self._loss.n_outputs,
             hidden_layer_sizes=tuple(sizes.tolist()),

@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from skmdn._conformal import PredictionSets
+from skmdn._out_of_fold import HeldOut, fingerprints
 from skmdn._prediction import check_targets, naming
 from skmdn._scaling import TargetScaling
 from skmdn.distribution.mixture import NormalMixture
@@ -17,7 +18,6 @@ from skmdn.distribution.scale import Array, Diagonal, Triangular
 from skmdn.learning.features import NormalScores
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import MixtureNetwork
-from skmdn.learning.objective import held_out_starts
 from skmdn.learning.rows import blocks, dense
 from skmdn.learning.threads import threads_for
 
@@ -34,11 +34,13 @@ class NetworkMixtures(PredictionSets):
 
     device: str
     network_: MixtureNetwork
+    n_estimators_: int
     _loss: MixtureLoss
     _features: NormalScores
     _scaling: TargetScaling
     _member_factor: float
     _pooled_factors: float | Array
+    _held_out: HeldOut
 
     def _check_training(self, X, y, sample_weight, reset=True):
         """Return X, y (n, D) and the weights (n,), checked."""
@@ -137,7 +139,7 @@ class NetworkMixtures(PredictionSets):
         True
         """
 
-        def at_atoms(mixture):
+        def atom_weights(mixture):
             """Add up what the members give them."""
             counts, (n_learned, _) = self._loss.counts, self._n_components()
             learned, still = np.split(mixture.weights, [n_learned], axis=1)
@@ -147,7 +149,7 @@ class NetworkMixtures(PredictionSets):
             first = of_components.shape[1] - sum(counts)
             return np.add.reduceat(of_components, first + np.cumsum([0, *counts])[:-1], axis=1)
 
-        return self._answers(X, at_atoms)
+        return self._answers(X, atom_weights)
 
     def _network_mixtures(self, X):
         """Return each network's own mixtures of checked rows, as of those it held out."""
@@ -156,34 +158,22 @@ class NetworkMixtures(PredictionSets):
 
     def _holders(self, X):
         """Return which networks never saw each training row, (n, E)."""
-        positions, marks, n_held_out = getattr(self, "_held_out", (None, np.empty(0), 0))
-        if positions is None:
-            raise ValueError("partial_fit holds no rows out; oof_mixture takes fit")
-        if X.shape[0] != len(positions):
-            raise ValueError(f"X has {X.shape[0]} rows, but fit was given {len(positions)}")
-        scores = (self._inputs(X[rows]) for rows in blocks(*X.shape))
-        found = np.concatenate([self._marks(part) for part in scores])
-        # Weights of zero leave no mark; in single precision, X is rounded.
-        others = (positions >= 0) & ~np.isclose(found, marks[positions], atol=1e-3)
-        if others.any():
+        held_out = getattr(self, "_held_out", None)
+        if held_out is None:
+            raise ValueError("partial_fit holds no rows out; that takes fit")
+        if X.shape[0] != len(held_out.positions):
             raise ValueError(
-                "X must be the rows that fit was given, in the same order; row "
-                f"{np.flatnonzero(others)[0]} is another"
+                f"X has {X.shape[0]} rows, but fit was given {len(held_out.positions)}"
             )
-        offsets = held_out_starts(len(marks), self.network_.architecture.n_members)
-        distance = (positions[:, None] - offsets) % len(marks)
-        holders = (distance < n_held_out) | (positions < 0)[:, None]
+        scores = (self._inputs(X[rows]) for rows in blocks(*X.shape))
+        held_out.check_same(np.concatenate([fingerprints(part.numpy()) for part in scores]))
+        holders = held_out.holders(self.n_estimators_)
         if not holders.any(axis=1).all():
             raise ValueError(
                 "every row must be held out by some network: that takes early_stopping=True and a "
                 f"validation_fraction of at least 1 / {self.n_estimators_}"
             )
         return holders
-
-    @staticmethod
-    def _marks(scores):
-        """Return a number for each row of scored features, by which to know it again."""
-        return scores.numpy() @ np.sin(1.0 + np.arange(scores.shape[1]))
 
     def _row_numbers(self):
         n_learned, n_still = self._n_components()

@@ -44,9 +44,9 @@ default="full"
     activation : {"silu", "relu", "tanh", "logistic", "identity"}, default="silu"
         Activation function of the hidden layers.
     n_estimators : int or "auto", default="auto"
-        Networks trained; 1 for a plain mixture density network. "auto" is 16, unless the few that
-        ``alpha="auto"`` trains first (5, or 8 on fewer than 2000 distinct rows) soon learn nothing
-        more and mixing 16 would gain hardly anything: then it is as many as these.
+        Networks trained; 1 for a plain mixture density network. "auto" is 16, or 5 where the five
+        that ``alpha="auto"`` tries first, on 2000 distinct rows or more, soon learn nothing more,
+        and mixing 16 would gain hardly anything.
     point_estimate : {"mean", "median", "mode"}, default="mean"
         What `predict` returns.
     max_iter : int, default=1000

@@ -22,29 +22,34 @@ DISTRIBUTION = r"skmdn\.distribution(\..+)?"
 LEARNING = r"skmdn\.learning(\..+)?"
 ARRAYS = r"skmdn\.learning\.arrays"
 NOISE = r"skmdn\.learning\.noise"
-SMOOTHNESS = r"skmdn\.learning\.smoothness"
+PLANNING = r"skmdn\.learning\.(planning|trials)"
 
 # Which modules of the package a module may import, wherever in the file: (who, whom), as patterns.
 # Every module matches one line; a new part needs one of its own.
-# The wings, distribution and learning, know nothing of each other; only _networks knows both.
+# The wings, distribution and learning, know nothing of each other; only _networks and
+# _out_of_fold know both.
 ARROWS = [
     (r"skmdn", r"skmdn\..+"),
     (r"skmdn\.distribution", DISTRIBUTION),
     (r"skmdn\.distribution\..+", r"skmdn\.distribution\.(?!mixture$).+"),
     (ARRAYS, r"nothing"),
     (NOISE, ARRAYS),
-    (SMOOTHNESS, LEARNING),
+    (PLANNING, LEARNING),
     (
-        rf"(?!({ARRAYS}|{NOISE}|{SMOOTHNESS})$){LEARNING}",
-        r"skmdn\.learning\.(?!(training|smoothness)$).+",
+        rf"(?!({ARRAYS}|{NOISE}|{PLANNING})$){LEARNING}",
+        r"skmdn\.learning\.(?!(training|planning|trials)$).+",
     ),
     (r"skmdn\.metrics(\..+)?", rf"skmdn\.metrics\..+|{DISTRIBUTION}"),
     (r"skmdn\.display(\..+)?", rf"skmdn\.(display|metrics)\..+|{DISTRIBUTION}"),
     (r"skmdn\._prediction", DISTRIBUTION),
     (r"skmdn\._conformal", rf"skmdn\._prediction|{DISTRIBUTION}"),
     (r"skmdn\._scaling", r"nothing"),
-    (r"skmdn\._networks", rf"skmdn\._(prediction|conformal|scaling)|{DISTRIBUTION}|{LEARNING}"),
-    (r"skmdn\._fitting", rf"skmdn\._(networks|scaling)|{LEARNING}"),
+    (r"skmdn\._out_of_fold", rf"{DISTRIBUTION}|{LEARNING}"),
+    (
+        r"skmdn\._networks",
+        rf"skmdn\._(out_of_fold|prediction|conformal|scaling)|{DISTRIBUTION}|{LEARNING}",
+    ),
+    (r"skmdn\._fitting", rf"skmdn\._(networks|out_of_fold|scaling)|{LEARNING}"),
     (r"skmdn\._regressor", rf"skmdn\._(prediction|fitting)|{LEARNING}"),
     (r"skmdn\._autoregressive", rf"skmdn\._(prediction|regressor)|{DISTRIBUTION}"),
 ]
@@ -57,7 +62,11 @@ LIBRARIES = [
     (LEARNING, NUMERIC | {"torch"}, set()),
     (r"skmdn\.(_prediction|_conformal|_scaling|metrics(\..+)?)", NUMERIC, set()),
     (r"skmdn\.display(\..+)?", NUMERIC, {"matplotlib"}),
-    (r"skmdn\._(regressor|fitting|networks|autoregressive)", NUMERIC | {"joblib", "torch"}, set()),
+    (
+        r"skmdn\._(regressor|fitting|networks|out_of_fold|autoregressive)",
+        NUMERIC | {"joblib", "torch"},
+        set(),
+    ),
 ]
 
 

@@ -335,7 +335,9 @@ def test_out_of_fold_densities_that_there_are_not():
     with pytest.raises(ValueError, match="X has 7 rows, but fit was given 30"):
         small(validation_fraction=0.5).fit(X, y).oof_mixture(X[:7])
     for model in (small(early_stopping=False), small(validation_fraction=0.1)):
-        with pytest.raises(ValueError, match="early_stopping=True and n_estimators"):
+        with pytest.raises(
+            ValueError, match="early_stopping=True and a validation_fraction of at least 1 / 2"
+        ):
             model.fit(X, y).oof_mixture(X)
     with pytest.raises(ValueError, match="partial_fit holds no rows out"):
         small().partial_fit(X, y).oof_mixture(X)

@@ -1,0 +1,242 @@
+"""How to train, and how many networks: short trainings of a few tell before the long one begins.
+
+The best weight decay differs between data sets by a factor of a hundred, and with it the best
+frequencies to start from: smooth functions of many features want much decay and slow waves, ragged
+ones hardly any and fast waves. How a few networks begin tells which, at a fraction of what sixteen
+take to train, and whether more of them are worth training.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .initialization import starting_point
+from .loss import MixtureLoss
+from .network import Architecture
+from .objective import MixtureObjective, equal_batch_size, held_out_share
+from .threads import threads_for
+from .training import LEAST_LEARNED, TrainingOptions, begin
+from .trials import Trial
+
+
+class Smoothness(NamedTuple):
+    """What training takes for granted about the function it is to find.
+
+    Attributes
+    ----------
+    weight_decay : float
+        See `TrainingOptions`.
+    frequency_factor : float
+        How many times as high the frequencies of the embedding start.
+    """
+
+    weight_decay: float
+    frequency_factor: float
+
+
+class TrainingPlan(NamedTuple):
+    """How to train.
+
+    Attributes
+    ----------
+    smoothness : Smoothness
+        What suits the data.
+    n_members : int
+        As many networks as are worth training.
+    """
+
+    smoothness: Smoothness
+    n_members: int
+
+
+class _Rule(NamedTuple):
+    """How to tell whether another smoothness than the usual one is better.
+
+    Attributes
+    ----------
+    n_members : int
+        Networks that are trained for a while.
+    n_early, n_checks : int
+        Checks of their training after which what is behind is given up, and the rest compared.
+    n_errors : float
+        By how many standard errors another must be better.
+    most_learned : float
+        By how much scores may rise after the first check for their order to be the final one.
+    worth_mixing : float
+        What mixing all members must gain for more than these to be worth training: without them
+        about 1 / ``n_members`` of it is lost.
+    """
+
+    n_members: int
+    n_early: int
+    n_checks: int
+    n_errors: float
+    most_learned: float
+    worth_mixing: float
+
+
+class _Candidate(NamedTuple):
+    """What is tried, and the lead on the usual one without which it is given up early on."""
+
+    smoothness: Smoothness
+    least_early_lead: float
+
+
+#: What suits most data, and ragged functions, where rows are many enough to show one.
+USUAL, _ROUGH = Smoothness(0.02, 1.0), Smoothness(0.004, 10.0)
+#: With few rows, a fit takes not much longer than a trial, and differences may be chance. Without
+#: noise, scores rise for long, and those that rose first may be left behind.
+_OF_FEW_ROWS = _Rule(8, 4, 4, n_errors=2.5, most_learned=0.6, worth_mixing=0.0)
+_OF_MANY_ROWS = _Rule(5, 5, 15, n_errors=0.0, most_learned=math.inf, worth_mixing=0.01)
+#: Fewest members that tell how much of what they say is chance.
+_FEWEST_MEMBERS = 5
+#: Where rows begin to be many; most that are looked at.
+_MANY_ROWS, _MOST_ROWS = 2000, 2**14
+#: Few rows that are fewer than this for each feature call for smoothness without a trial, but not
+#: for as much decay as rows that show noise.
+_ROWS_A_FEATURE, _OF_WIDE_DATA = 20, Smoothness(0.1, 0.25)
+#: By how much another must be better. Here all gains are in nats a target.
+_CLEARLY = 0.01
+
+
+def smooth(n_rows: int) -> Smoothness:
+    """Return what suits smooth functions of many features.
+
+    A decay of 8 / sqrt(n) is about the best there, from 0.4 for 400 rows to 0.1 for 7,000. It is
+    at most 0.5, and 1/16 at the least.
+    """
+    return Smoothness(8.0 / math.sqrt(min(max(n_rows, 256), _MOST_ROWS)), 0.25)
+
+
+def _candidates(n_rows: int) -> list[_Candidate]:
+    """Return what may be better than the usual smoothness, the first to be tried first.
+
+    They lie on either side of it: where one is better, the other hardly is. Slow waves that suit
+    the data lead from the start; fast ones fall behind first.
+    """
+    calm, rough = _Candidate(smooth(n_rows), 0.0), _Candidate(_ROUGH, -0.1)
+    return [calm] if n_rows < _MANY_ROWS else [rough, calm]
+
+
+@dataclass(frozen=True)
+class _Trials:
+    """Trainings of ``n_members`` networks, all else than the smoothness being equal.
+
+    Parameters
+    ----------
+    architecture, loss, table, options, batch_size, seed
+        As `plan_training` takes them.
+    n_members : int
+    """
+
+    architecture: Architecture
+    loss: MixtureLoss
+    table: Tensor
+    options: TrainingOptions
+    batch_size: int | None
+    seed: int
+    n_members: int
+
+    def of(self, tried: Smoothness) -> Trial:
+        """Return the training with a smoothness, not yet begun."""
+        generator = torch.Generator().manual_seed(self.seed)
+        options = replace(self.options, weight_decay=tried.weight_decay)
+        objective = self._objective(tried.frequency_factor, generator)
+        return Trial(objective, begin(objective, options, generator))
+
+    def _objective(self, frequency_factor: float, generator: torch.Generator) -> MixtureObjective:
+        few, table = replace(self.architecture, n_members=self.n_members), self.table
+        n_held_out = int(held_out_share(self.n_members) * len(table))
+        size = equal_batch_size(len(table) - n_held_out, self.batch_size)
+        flat = starting_point(few, self.loss, table.cpu(), generator, frequency_factor)
+        given = self.loss, flat.to(table.device), table, n_held_out, size
+        with threads_for(few.n_parameters * size):
+            return MixtureObjective(few, *given, n_mixed=self.architecture.n_members)
+
+
+def plan_training(
+    architecture: Architecture,
+    loss: MixtureLoss,
+    table: Tensor,
+    options: TrainingOptions,
+    batch_size: int | None,
+    seed: int,
+) -> TrainingPlan:
+    """Return the smoothness that suits held-out rows clearly better, or the usual one.
+
+    A few networks tell, from how well they begin. Each holds out rows; where five or more share
+    all rows among them, what mixing them gains is carried over to the members that are to be
+    trained. Ragged ones, which err each its own way, gain most. Where many rows are learned from
+    soon and mixing gains hardly anything, no more than these few are worth training.
+
+    Parameters
+    ----------
+    architecture, loss
+        Of the networks that are to be trained.
+    table : Tensor of shape (n, F + D + 1)
+        As `MixtureObjective` takes it, its rows in no order.
+    options : TrainingOptions
+        How to train; the decay is what is tried.
+    batch_size : int or None
+        About how many rows a step takes; None leaves that to their number.
+    seed : int
+        Of the starts and the order of the rows.
+    """
+    n_rows, n_members = len(table), architecture.n_members
+    rule = _OF_FEW_ROWS if n_rows < _MANY_ROWS else _OF_MANY_ROWS
+    if n_rows < min(_ROWS_A_FEATURE * architecture.n_features, _MANY_ROWS):
+        return TrainingPlan(_OF_WIDE_DATA, n_members)
+    if rule.n_errors and n_members < _FEWEST_MEMBERS:
+        return TrainingPlan(USUAL, n_members)
+    few = min(rule.n_members, n_members)
+    table = table[:_MOST_ROWS]
+    trials = _Trials(architecture, loss, table, options, batch_size, seed, few)
+    usual = trials.of(USUAL)
+    suited = _suited(usual, trials.of, _candidates(n_rows), rule)
+    few_suffice = suited == USUAL and usual.gained() < rule.worth_mixing
+    return TrainingPlan(suited, few if few_suffice else n_members)
+
+
+def _suited(
+    usual: Trial,
+    trial_of: Callable[[Smoothness], Trial],
+    candidates: list[_Candidate],
+    rule: _Rule,
+) -> Smoothness:
+    """Return the first candidate that is clearly better than the usual smoothness, or that."""
+    if not _tells(usual, rule):
+        return USUAL
+    for candidate in candidates:
+        trial = trial_of(candidate.smoothness)
+        early = trial.scores(rule.n_early).lead(usual.scores(rule.n_early), rule.n_early)
+        # Where all are given up early on, the usual training need not go on, either.
+        if not early < candidate.least_early_lead and _is_clearly_better(trial, usual, rule):
+            return candidate.smoothness
+    return USUAL
+
+
+def _tells(usual: Trial, rule: _Rule) -> bool:
+    """Tell whether how the usual training begins says how others would end.
+
+    There must be something to learn, which may be seen early on or at the end of the trial only.
+    """
+    for n_checks in (rule.n_early, rule.n_checks):
+        if LEAST_LEARNED <= usual.scores(n_checks).learned() <= rule.most_learned:
+            return True
+    return False
+
+
+def _is_clearly_better(trial: Trial, usual: Trial, rule: _Rule) -> bool:
+    """Tell whether one training is ahead once the start is past, and by more than chance."""
+    ours, theirs = trial.scores(rule.n_checks), usual.scores(rule.n_checks)
+    n_checks = max(len(ours.mixed), len(theirs.mixed))
+    lead = ours.lead(theirs, n_checks)
+    if rule.n_errors == 0.0:  # the members may be one, which has no standard error
+        return lead > _CLEARLY
+    return lead > _CLEARLY and lead > rule.n_errors * ours.lead_error(theirs, n_checks)

@@ -1,0 +1,92 @@
+"""Short trainings of a few networks, and what they show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import islice
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .objective import MixtureObjective
+from .threads import threads_for
+from .training import TrainingResult
+
+
+class TrialScores(NamedTuple):
+    """The scores at the first checks of a training, in nats a target.
+
+    Attributes
+    ----------
+    mixed : Tensor of shape (c,)
+        What training is judged by: the members' mean, and what mixing all surely adds.
+    members : Tensor of shape (c, E)
+        The members' own.
+    """
+
+    mixed: Tensor
+    members: Tensor
+
+    def learned(self) -> float:
+        """Return by how much scores rose after the first check."""
+        return float(self.mixed.max() - self.mixed[0])
+
+    def gained(self) -> float:
+        """Return what mixing all members surely adds to one of them, where the score is best."""
+        best = self.mixed.argmax()
+        return float(self.mixed[best] - self.members[best].mean())
+
+    def lead(self, other: TrialScores, n_checks: int) -> float:
+        """Return by how much the mean score at the later half of so many checks is better."""
+        late = self._late(self.mixed, n_checks) - other._late(other.mixed, n_checks)
+        return float(late)
+
+    def lead_error(self, other: TrialScores, n_checks: int) -> float:
+        """Return the standard error of a lead, as the members tell it; NaN of one member."""
+        members = self._late(self.members, n_checks) - other._late(other.members, n_checks)
+        return float(members.std()) / math.sqrt(len(members))
+
+    def _late(self, scores: Tensor, n_checks: int) -> Tensor:
+        """Return the mean of scores (c, ...) at the later half of so many checks.
+
+        Training that ended before would have gone back to its best.
+        """
+        checks = torch.arange(n_checks // 2, n_checks, device="cpu")
+        checks[checks >= len(self.mixed)] = self.mixed.argmax()
+        return scores[checks].mean(0)
+
+
+class Trial:
+    """A training of a few networks that can be looked at, and gone on with.
+
+    Parameters
+    ----------
+    objective : MixtureObjective
+        What is trained.
+    results : iterator of TrainingResult
+        Goes on to the next check when it is asked for one; see `skmdn.learning.training.begin`.
+    """
+
+    def __init__(self, objective: MixtureObjective, results: Iterator[TrainingResult]):
+        self.objective, self.results = objective, results
+        self.mixed: list[float] = []
+        self.members: list[Tensor] = []
+        #: Whether the training is known to have ended.
+        self.is_over = False
+
+    def scores(self, n_checks: int) -> TrialScores:
+        """Return the scores at the first checks, if training does not end before."""
+        with threads_for(self.objective.architecture.n_parameters * self.objective.batch_size):
+            for result in islice(self.results, max(0, n_checks - len(self.mixed))):
+                self.mixed.append(result.scores[-1])
+                self.members.append(self.objective.member_scores)
+        self.is_over = self.is_over or len(self.mixed) < n_checks
+        mixed = torch.tensor(self.mixed[:n_checks], dtype=torch.float64, device="cpu")
+        n_targets = self.objective.loss.n_targets
+        return TrialScores(mixed / n_targets, torch.stack(self.members[:n_checks]) / n_targets)
+
+    def gained(self) -> float:
+        """Return what mixing all members surely adds in the end; infinity if that is not known."""
+        return self.scores(len(self.mixed)).gained() if self.is_over else math.inf

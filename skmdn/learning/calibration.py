@@ -20,8 +20,10 @@ from torch import Tensor
 if TYPE_CHECKING:
     from .objective import MixtureObjective
 
-#: Rows a member is scored on at once, and steps of the search from check to check.
-_ROWS, _STEPS = 1024, (1.0, 1.2, 1.0 / 1.2, 2.0, 0.5)
+#: Rows a member is scored on at once.
+_ROWS = 1024
+#: By what the factors of the check before are multiplied to find those of the next.
+_SEARCHED = (1.0, 1.2, 1.0 / 1.2, 2.0, 0.5)
 #: Most rows, of all members, that are looked at in a step of the search.
 _MOST_ROWS = 2**14
 #: Most rows of each member that the next one holds out, too, that are looked at.
@@ -33,8 +35,8 @@ _OF_MANY, _OF_FEW = 2.4, 2.8
 #: Least share of a factor left by pooling; and the pairs at which what their likelihoods tell
 #: counts as much as what their moments do.
 _LEAST_SHARE, _PAIRS_TO_TRUST = 0.15, 60
-#: Steps of the logarithm in which factors are tried; the first and last, relative to a member's.
-_STEP, _FIRST, _LAST = math.log(1.1), -24, 8
+#: The grid of factors: their ratio, and the first and last, in steps from a member's own.
+_RATIO, _FIRST, _LAST = 1.1, -24, 8
 #: One member in so many may speak for the tails: by how many steps its variances are larger.
 _TAIL_MEMBERS, _TAIL_STEPS = 8, (0, 12, 24, 36)
 #: Fewest pairs that can tell of tails.
@@ -94,7 +96,7 @@ def search_factors(
     -------
     Judgement
     """
-    alone, paired = ([factor * step for step in _STEPS] for factor in factors)
+    alone, paired = ([factor * ratio for ratio in _SEARCHED] for factor in factors)
     most = max(1, _MOST_ROWS // len(objective.offsets))
     sums, totals = _sums_of_members(objective, flat, min(objective.n_held_out, most), alone)
     scores = sums.sum(1) / totals.sum()
@@ -210,27 +212,51 @@ def pooled_factors(objective: MixtureObjective, flat: Tensor, factor: float) -> 
     ndarray of shape (E,)
     """
     n_members = len(objective.offsets)
-    factors = np.full(n_members, factor)
     if objective.n_shared == 0:
-        return factors  # nothing says that less would do
-    steps = range(_FIRST, _LAST + max(_TAIL_STEPS) + 1)
-    tried = [factor * math.exp(_STEP * step) for step in steps]
-    density, weights = _pair_densities(objective, flat, tried)
-    n_effective = float(weights.sum().square() / weights.square().sum())  # Kish 1965
-    enough = n_members >= _TAIL_MEMBERS and n_effective >= _PAIRS_FOR_TAILS
-    tails = _TAIL_STEPS if enough else _TAIL_STEPS[:1]
-    found = [_best_factors(density, weights, steps) for steps in tails]
-    gains = [_carried(scores - found[0][1], n_members) for _, scores in found]
-    chosen = max(range(len(tails)), key=lambda i: float(weights @ gains[i]))
-    (alone, paired), (_, paired_body) = found[0][0], found[chosen][0]
-    of_two = math.exp(_STEP * (paired - alone))
-    share = max(1.0 - (_OF_MANY - _OF_FEW / n_members) * (1.0 - of_two), _LEAST_SHARE)
-    by_moments = max(_share_by_moments(objective, flat, factor), _LEAST_SHARE)
-    trust = n_effective / (n_effective + _PAIRS_TO_TRUST)
-    factors *= min(share, 1.0) ** trust * by_moments ** (1.0 - trust)
-    factors *= math.exp(_STEP * (paired_body - paired))
-    factors[_TAIL_MEMBERS - 1 :: _TAIL_MEMBERS] *= math.exp(_STEP * tails[chosen])
+        return np.full(n_members, factor)  # nothing says that less would do
+    grid = [factor * _RATIO**step for step in range(_FIRST, _LAST + max(_TAIL_STEPS) + 1)]
+    densities, weights = _pair_densities(objective, flat, grid)
+    n_pairs = float(weights.sum().square() / weights.square().sum())  # of equal weight: Kish 1965
+    enough = n_members >= _TAIL_MEMBERS and n_pairs >= _PAIRS_FOR_TAILS
+    tails = _TAIL_STEPS if enough else (0,)
+    plain, *others = (_best_steps(densities, weights, tail) for tail in tails)
+    best = max([plain, *others], key=lambda found: _gain_of_all(found, plain, weights, n_members))
+    by_moments = _share_by_moments(objective, flat, factor)
+    share = _share_left(plain, n_members, by_moments, n_pairs)
+    factors = np.full(n_members, factor * share * _RATIO ** (best.paired - plain.paired))
+    factors[_TAIL_MEMBERS - 1 :: _TAIL_MEMBERS] *= _RATIO**best.tail
     return factors
+
+
+class _BestSteps(NamedTuple):
+    """The likeliest factors of one member and of two mixed, in steps of the grid.
+
+    Attributes
+    ----------
+    alone, paired : int
+    tail : int
+        By how many more the variances of an eighth of every density are larger.
+    scores : Tensor of shape (2, n)
+        The log-densities of the pairs' rows by one and by two with them.
+    """
+
+    alone: int
+    paired: int
+    tail: int
+    scores: Tensor
+
+
+def _gain_of_all(found: _BestSteps, plain: _BestSteps, weights: Tensor, n_members: int) -> float:
+    """Return what tails gain for all members mixed, summed over rows."""
+    return float(weights @ _carried(found.scores - plain.scores, n_members))
+
+
+def _share_left(plain: _BestSteps, n_members: int, by_moments: float, n_pairs: float) -> float:
+    """Return ``f_M / f_1``; the more pairs there are, the less by moments. See `pooled_factors`."""
+    of_two = _RATIO ** (plain.paired - plain.alone)
+    by_pairs = max(1.0 - (_OF_MANY - _OF_FEW / n_members) * (1.0 - of_two), _LEAST_SHARE)
+    trust = n_pairs / (n_pairs + _PAIRS_TO_TRUST)
+    return min(by_pairs, 1.0) ** trust * max(by_moments, _LEAST_SHARE) ** (1.0 - trust)
 
 
 def _carried(two: Tensor, n_members: int) -> Tensor:
@@ -252,10 +278,10 @@ def _share_by_moments(objective: MixtureObjective, flat: Tensor, factor: float) 
     of the errors on all rows held out, both in units of what the variances say.
     """
     positions = torch.arange(min(objective.n_held_out, _MOST_PAIRS), device=flat.device)
-    rows = objective.held_out_rows(positions)
-    errors, variances, weights = objective.errors(flat, rows, factor)
-    both = slice(min(objective.n_shared, _MOST_PAIRS))  # see `_pair_densities`
-    before = objective.errors(flat, rows[:, both].roll(-1, dims=0), factor)
+    errors, variances, weights = objective.errors(flat, objective.held_out_rows(positions), factor)
+    rows = _shared_rows(objective, flat.device)
+    both = slice(rows.shape[1])
+    before = objective.errors(flat, rows.roll(-1, dims=0), factor)
     others, of_others = (part.roll(1, dims=0) for part in before[:2])
     apart = (errors[..., both] - others).square()
     differing = apart / (0.5 * (variances[..., both] + of_others))
@@ -281,31 +307,28 @@ def _pair_densities(
     log_densities : Tensor of shape (2, len(factors), n)
     weights : Tensor of shape (n,)
     """
-    n_pairs = min(objective.n_shared, _MOST_PAIRS)
-    densities, weights = [], []
-    for positions in torch.arange(n_pairs, device=flat.device).split(_ROWS):
-        # The first rows that a member holds out are the last ones of the member before.
-        rows = objective.held_out_rows(positions)
-        here, row_weights = objective.log_densities(flat, rows, factors)
-        before, _ = objective.log_densities(flat, rows.roll(-1, dims=0), factors)
-        both = torch.stack([here, before.roll(1, dims=1)])
-        densities.append(both.flatten(2).double().cpu())
-        weights.append(row_weights.flatten().double().cpu())
-    return torch.cat(densities, dim=2), torch.cat(weights)
+    rows = _shared_rows(objective, flat.device)
+    here, weights = objective.log_densities(flat, rows, factors)
+    before, _ = objective.log_densities(flat, rows.roll(-1, dims=0), factors)
+    both = torch.stack([here, before.roll(1, dims=1)])
+    return both.flatten(2).double().cpu(), weights.flatten().double().cpu()
 
 
-def _best_factors(
-    log_densities: Tensor, weights: Tensor, tail_steps: int
-) -> tuple[tuple[int, int], Tensor]:
-    """Return the best factors of one member and of two mixed, in steps, and the rows' scores.
+def _shared_rows(objective: MixtureObjective, device: torch.device) -> Tensor:
+    """Return rows (E, n) that each member and the one before it hold out.
 
-    With ``tail_steps``, an eighth of every density has its variances that many steps larger.
+    They are the first ones of a member, and the last ones of the member before.
     """
+    n_pairs = min(objective.n_shared, _MOST_PAIRS)
+    return objective.held_out_rows(torch.arange(n_pairs, device=device))
+
+
+def _best_steps(log_densities: Tensor, weights: Tensor, tail: int) -> _BestSteps:
+    """Return the best factors, with a tail or, where it is 0, without one."""
     n_factors = _LAST - _FIRST + 1
-    body, tail = log_densities[:, :n_factors], log_densities[:, tail_steps:][:, :n_factors]
+    body, wide = log_densities[:, :n_factors], log_densities[:, tail:][:, :n_factors]
     share = 1.0 / _TAIL_MEMBERS
-    mixed = torch.logaddexp(body + math.log(1.0 - share), tail + math.log(share))
+    mixed = torch.logaddexp(body + math.log(1.0 - share), wide + math.log(share))
     both = torch.stack([mixed.mean(0), mixed.logsumexp(0) - math.log(2.0)])
-    best = (both @ weights).argmax(1)
-    alone, paired = best.tolist()
-    return (alone, paired), torch.stack([both[0, alone], both[1, paired]])
+    alone, paired = (both @ weights).argmax(1).tolist()
+    return _BestSteps(alone, paired, tail, torch.stack([both[0, alone], both[1, paired]]))

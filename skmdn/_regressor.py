@@ -1,8 +1,8 @@
 """`MDNRegressor`: its parameters, and what they mean.
 
 What it does comes from the classes it is made of, from the bottom up: `_prediction` answers from
-the mixtures of rows, `_conformal` adds sets that are calibrated, `_networks` makes mixtures of what
-networks say, `_fitting` trains the networks.
+the mixtures of rows, `_conformal` adds sets that are calibrated, `_networks` makes mixtures of
+what networks say, `_fitting` trains the networks.
 """
 
 from __future__ import annotations

@@ -252,7 +252,7 @@ def _gain_of_all(found: _BestSteps, plain: _BestSteps, weights: Tensor, n_member
 
 
 def _share_left(plain: _BestSteps, n_members: int, by_moments: float, n_pairs: float) -> float:
-    """Return ``f_M / f_1``; the more pairs there are, the less by moments. See `pooled_factors`."""
+    """Return ``f_M / f_1`` of `pooled_factors`; the more pairs there are, the less by moments."""
     of_two = _RATIO ** (plain.paired - plain.alone)
     by_pairs = max(1.0 - (_OF_MANY - _OF_FEW / n_members) * (1.0 - of_two), _LEAST_SHARE)
     trust = n_pairs / (n_pairs + _PAIRS_TO_TRUST)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,15 +12,12 @@ from numpy.typing import ArrayLike
 
 from skmdn._networks import NetworkMixtures, own_random_state, torch_device
 from skmdn._out_of_fold import HeldOut, fingerprints
-from skmdn._scaling import effective_number, fixed_variance, target_scaling
-from skmdn.learning.atoms import Pins, StillComponents, at_atoms, elsewhere, find_atoms
+from skmdn._targets import TargetModel
 from skmdn.learning.calibration import calibrate
 from skmdn.learning.features import NormalScores
 from skmdn.learning.initialization import starting_point
-from skmdn.learning.link import JohnsonLink
-from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import Architecture, MixtureNetwork
-from skmdn.learning.noise import NOISE_MODELS, coupling_unit
+from skmdn.learning.noise import NOISE_MODELS
 from skmdn.learning.objective import MixtureObjective, equal_batch_size, held_out_share
 from skmdn.learning.planning import USUAL, plan_training
 from skmdn.learning.rows import canonical_rows, dense
@@ -74,7 +70,7 @@ class NetworkFitting(NetworkMixtures):
         if continued:
             self._go_on()
         else:
-            self._start(X, y, rows, effective_number(rows.weights))
+            self._start(X, y, rows, are_all=True)
         for name in ("_optimizer", *_OF_FIT):
             self.__dict__.pop(name, None)
         table, generator = self._table(X, y, rows), self._generator()
@@ -89,12 +85,12 @@ class NetworkFitting(NetworkMixtures):
         self._keep(result.flat, found.member_factor, found.pooled_factors)
         self.n_iter_, self.best_iter_ = result.n_iter, result.best_iter
         self._n_steps, self.stop_reason_ = result.n_steps, result.stop_reason
-        self.loss_curve_ = [self._scaling.log_volume + loss for loss in result.loss_curve]
+        self.loss_curve_ = [self._targets.scaling.log_volume + loss for loss in result.loss_curve]
         self.validation_scores_ = []
         if found.score is not None:
-            self.validation_scores_ = [s - self._scaling.log_volume for s in result.scores]
-            self.best_validation_score_ = result.best_score - self._scaling.log_volume
-            self.oof_score_ = found.score - self._scaling.log_volume
+            self.validation_scores_ = [s - self._targets.scaling.log_volume for s in result.scores]
+            self.best_validation_score_ = result.best_score - self._targets.scaling.log_volume
+            self.oof_score_ = found.score - self._targets.scaling.log_volume
         marks = fingerprints(table[:, : X.shape[1]].cpu().numpy())
         self._held_out = HeldOut(rows.positions, marks, n_held_out)
 
@@ -103,7 +99,7 @@ class NetworkFitting(NetworkMixtures):
         X, y, weights = self._check_training(X, y, sample_weight, reset=first)
         rows = canonical_rows(X, y, weights)
         if first:
-            self._start(X, y, rows, math.inf)
+            self._start(X, y, rows, are_all=False)
             self._n_steps, self.n_iter_, self.loss_curve_ = 0, 0, []
         else:
             self._go_on()
@@ -128,59 +124,22 @@ class NetworkFitting(NetworkMixtures):
         self._optimizer = optimizer.on("cpu")  # where a pickle can be loaded on any machine
         self._n_steps += n_steps
         self.n_iter_ += 1
-        self.loss_curve_ = [*self.loss_curve_, self._scaling.log_volume + loss]
+        self.loss_curve_ = [*self.loss_curve_, self._targets.scaling.log_volume + loss]
 
-    def _start(self, X, y, rows, n_expected):
+    def _start(self, X, y, rows, are_all):
         """Decide what a new model does not learn by gradients: scales, bounds and chance."""
         self._random_state = own_random_state(self.random_state)
         for name in ("network_", "alpha_", "n_estimators_"):
             self.__dict__.pop(name, None)
         self._resolve_auto()
-        noise = NOISE_MODELS[self.noise_type]
-        self._scaling = target_scaling(y[rows.first], rows.weights, noise.one_unit)
         # Rows are in an order that is none: the first are a sample of all.
-        first, weights = rows.first[: NormalScores.max_rows], rows.weights[: NormalScores.max_rows]
-        self._features = NormalScores(dense(X[first]), weights)
-        # Blocks do not say how many rows there will be, nor whether all are alike.
-        self._look_at_targets(y[rows.first], weights, noise, math.isfinite(n_expected))
-        n_couplings = noise.n_couplings(self.n_components, self.n_outputs_)
-        self._coupling_unit = coupling_unit(n_expected, n_couplings)
-        self._loss = self._mixture_loss()
-
-    def _look_at_targets(self, y, weights, noise, are_all):
-        """Find atoms, curves and outliers of the distinct targets; the first have weights."""
-        sample = y[: len(weights)]
-        atoms = sample[:0]
-        if noise.per_component:
-            atoms = find_atoms(sample, weights, may_be_open=noise.per_target)
+        sample = slice(NormalScores.max_rows)
+        self._features = NormalScores(dense(X[rows.first[sample]]), rows.weights[sample])
+        targets, noise = y[rows.first], NOISE_MODELS[self.noise_type]
+        self._targets = TargetModel.of(targets, rows.weights, noise, self.n_components, are_all)
+        atoms = self._targets.atoms
         self.atoms_ = atoms if self._y_ndim == 2 else atoms[:, 0]
-        at = at_atoms(sample, atoms)
-        if noise.coupled and are_all:
-            # Of those with atoms, a value that many rows share must stay one.
-            without_atoms = np.isnan(atoms).all(axis=0)
-            self._scaling = self._scaling.untied(sample, weights, without_atoms)
-        self._pins = self._pins_at(atoms, weights @ at / weights.sum())
-        free = [elsewhere(at[:, said]) for said in ~np.isnan(atoms.T)]  # target by target
-        standardised = self._scaling.standardised(y)
-        curve = JohnsonLink.fit(standardised[: len(sample)], weights[:, None] * np.transpose(free))
-        self._link = curve if noise.all_free(self.n_components, self.n_outputs_) else None
-        self._has_widest = noise.per_component and (
-            len(atoms) > 0 or curve.has_outliers(standardised)
-        )
-
-    def _pins_at(self, atoms, shares):
-        """Return the pins of atoms that leave targets open, if there are any.
-
-        One that all rows are at has as many components as there are free ones, others fewer.
-        """
-        is_open = np.isnan(atoms).any(axis=1)
-        if not is_open.any():
-            return None
-        atoms = self._scaling.in_units(atoms[is_open])
-        # Shares are sums: one of a fifth may be a little more.
-        counts = np.ceil(self.n_components * shares[is_open] - 1e-6).clip(min=1)
-        coupled = NOISE_MODELS[self.noise_type].coupled
-        return Pins.at(atoms, counts.astype(int).tolist(), self.n_components, coupled)
+        self._loss = self._mixture_loss()
 
     def _go_on(self):
         """Take up parameters changed since the last call; those that decide sizes may not be."""
@@ -194,24 +153,9 @@ class NetworkFitting(NetworkMixtures):
             )
 
     def _mixture_loss(self):
-        noise = NOISE_MODELS[self.noise_type]
         reg_covar = float(self.reg_covar)  # a NumPy scalar is double precision
-        atoms = self._scaling.in_units(self.atoms_.reshape(-1, self.n_outputs_))
-        still = StillComponents.at(atoms[~np.isnan(atoms).any(axis=1)], reg_covar)
-        n_pinned = 0 if self._pins is None else sum(self._pins.counts)
-        return MixtureLoss(
-            n_components=self.n_components + n_pinned,
-            n_targets=self.n_outputs_,
-            noise=noise,
-            reg_covar=reg_covar,
-            link=self._link,
-            still=still if self._has_widest else None,
-            pins=self._pins,
-            coupling_unit=self._coupling_unit,
-            fixed_variance=1.0
-            if noise.learned
-            else fixed_variance(self.fixed_noise_level, self._scaling.unit[0]),
-        )
+        noise = NOISE_MODELS[self.noise_type]
+        return self._targets.loss(noise, self.n_components, reg_covar, self.fixed_noise_level)
 
     def _n_held_out(self, n_rows):
         if not self.early_stopping:
@@ -290,9 +234,8 @@ class NetworkFitting(NetworkMixtures):
 
     def _report(self, result):
         if self.verbose:
-            score, best = (
-                s - self._scaling.log_volume for s in (result.scores[-1], result.best_score)
-            )
+            volume = self._targets.scaling.log_volume
+            score, best = result.scores[-1] - volume, result.best_score - volume
             rows = "held-out" if self.early_stopping else "training"
             print(
                 f"[MDNRegressor] iteration {result.n_iter}: {rows} log-likelihood "

@@ -12,7 +12,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from skmdn._conformal import PredictionSets
 from skmdn._out_of_fold import HeldOut, fingerprints
 from skmdn._prediction import check_targets, naming
-from skmdn._scaling import TargetScaling
+from skmdn._targets import TargetModel
 from skmdn.distribution.mixture import NormalMixture
 from skmdn.distribution.scale import Array, Diagonal, Triangular
 from skmdn.learning.features import NormalScores
@@ -37,7 +37,7 @@ class NetworkMixtures(PredictionSets):
     n_estimators_: int
     _loss: MixtureLoss
     _features: NormalScores
-    _scaling: TargetScaling
+    _targets: TargetModel
     _member_factor: float
     _pooled_factors: float | Array
     _held_out: HeldOut
@@ -72,7 +72,7 @@ class NetworkMixtures(PredictionSets):
     def _table(self, X, y, rows):
         """Return features, targets and weights of the distinct rows, as networks take them."""
         table = np.empty((len(rows.first), X.shape[1] + y.shape[1] + 1), dtype=np.float32)
-        table[:, X.shape[1] : -1] = self._scaling.standardised(y[rows.first])
+        table[:, X.shape[1] : -1] = self._targets.scaling.standardised(y[rows.first])
         table[:, -1] = np.maximum(rows.weights, _LEAST_WEIGHT)
         for block in blocks(len(table), X.shape[1]):
             table[block, : X.shape[1]] = self._features.transform(dense(X[rows.first[block]]))
@@ -218,7 +218,7 @@ class NetworkMixtures(PredictionSets):
         means = np.empty((X.shape[0], self.n_outputs_))
         for block, raw in self._raw_blocks(X):
             means[block] = self._loss.means(raw).mean(0).T
-        means = self._scaling.restored(means)
+        means = self._targets.scaling.restored(means)
         return means[:, 0] if self._y_ndim == 1 else means
 
     def _inputs(self, X):
@@ -230,7 +230,7 @@ class NetworkMixtures(PredictionSets):
     def _mixtures_from(self, raw, variance_factors, members=None):
         """Return the members' mixtures pooled, in the units of y; of ``members`` (n, E) alone."""
         found = self._loss.parameters(raw, variance_factors)
-        weights, means, scale = pooled(found, self._loss.still, self._scaling, members)
+        weights, means, scale = pooled(found, self._loss.still, self._targets.scaling, members)
         return NormalMixture._from_scale(weights, means, scale, self._y_ndim == 1)
 
 

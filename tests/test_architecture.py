@@ -27,7 +27,7 @@ PLANNING = r"skmdn\.learning\.(planning|trials)"
 # Which modules of the package a module may import, wherever in the file: (who, whom), as patterns.
 # Every module matches one line; a new part needs one of its own.
 # The wings, distribution and learning, know nothing of each other; only _networks and
-# _out_of_fold know both.
+# what it is made of know both.
 ARROWS = [
     (r"skmdn", r"skmdn\..+"),
     (r"skmdn\.distribution", DISTRIBUTION),
@@ -44,12 +44,13 @@ ARROWS = [
     (r"skmdn\._prediction", DISTRIBUTION),
     (r"skmdn\._conformal", rf"skmdn\._prediction|{DISTRIBUTION}"),
     (r"skmdn\._scaling", r"nothing"),
+    (r"skmdn\._targets", rf"skmdn\._scaling|{DISTRIBUTION}|{LEARNING}"),
     (r"skmdn\._out_of_fold", rf"{DISTRIBUTION}|{LEARNING}"),
     (
         r"skmdn\._networks",
-        rf"skmdn\._(out_of_fold|prediction|conformal|scaling)|{DISTRIBUTION}|{LEARNING}",
+        rf"skmdn\._(out_of_fold|prediction|conformal|scaling|targets)|{DISTRIBUTION}|{LEARNING}",
     ),
-    (r"skmdn\._fitting", rf"skmdn\._(networks|out_of_fold|scaling)|{LEARNING}"),
+    (r"skmdn\._fitting", rf"skmdn\._(networks|out_of_fold|targets)|{LEARNING}"),
     (r"skmdn\._regressor", rf"skmdn\._(prediction|fitting)|{LEARNING}"),
     (r"skmdn\._autoregressive", rf"skmdn\._(prediction|regressor)|{DISTRIBUTION}"),
 ]
@@ -63,7 +64,7 @@ LIBRARIES = [
     (r"skmdn\.(_prediction|_conformal|_scaling|metrics(\..+)?)", NUMERIC, set()),
     (r"skmdn\.display(\..+)?", NUMERIC, {"matplotlib"}),
     (
-        r"skmdn\._(regressor|fitting|networks|out_of_fold|autoregressive)",
+        r"skmdn\._(regressor|fitting|networks|out_of_fold|targets|autoregressive)",
         NUMERIC | {"joblib", "torch"},
         set(),
     ),

@@ -227,14 +227,14 @@ def test_the_curve_of_the_targets_is_that_of_the_rest(targets):
     The second target is looked at whether the first is zero or not.
     """
     model = small(max_iter=1).fit(X, targets)
-    standardised = model._scaling.standardised(targets)
-    scores = model._link.inverse(standardised.T).T
+    standardised = model._targets.scaling.standardised(targets)
+    scores = model._targets.link.inverse(standardised.T).T
     positive = targets[:, 0] > 0
     assert stats.skew(standardised[positive, 0]) > 1.5
     assert abs(stats.skew(scores[positive, 0])) < 0.5
     for d in range(1, targets.shape[1]):
         alone = JohnsonLink.fit(standardised[:, [d]], np.ones(300))
-        assert_allclose(model._link.gamma[d], alone.gamma[0], rtol=1e-3, atol=1e-3)
+        assert_allclose(model._targets.link.gamma[d], alone.gamma[0], rtol=1e-3, atol=1e-3)
 
 
 def test_there_are_as_many_components_where_all_rows_are_at_open_atoms():

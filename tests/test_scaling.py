@@ -95,7 +95,7 @@ def test_what_is_left_of_exact_sums_is_the_same_in_all_units(sums):
     units = np.array([1e3, 1e-3, 7.0])[: len(sums)]
     model = MDNRegressor(n_estimators=2, max_iter=60, random_state=0)
     score = model.fit(X, y).score(X, y)
-    assert model._scaling.root is not None
+    assert model._targets.scaling.root is not None
     assert_allclose(model.fit(X, y * units).score(X, y * units), score - np.log(units).sum())
 
 
@@ -111,9 +111,11 @@ def test_blocks_show_no_ties():
     """In later ones, targets may differ that were equal in the first."""
     X = np.random.default_rng(0).normal(size=(100, 2))
     model = MDNRegressor(n_estimators=1, random_state=0).partial_fit(X, X[:, [0, 0]])
-    assert model._scaling.root is None
-    assert model.fit(X, X[:, [0, 0]])._scaling.root is not None
-    assert model.set_params(noise_type="diagonal").fit(X, X[:, [0, 0]])._scaling.root is None
+    assert model._targets.scaling.root is None
+    assert model.fit(X, X[:, [0, 0]])._targets.scaling.root is not None
+    assert (
+        model.set_params(noise_type="diagonal").fit(X, X[:, [0, 0]])._targets.scaling.root is None
+    )
 
 
 def test_values_that_many_rows_share_stay_so():
@@ -123,7 +125,7 @@ def test_values_that_many_rows_share_stay_so():
     y = np.where(rng.random((200, 1)) < 0.5, 0.0, X)
     y = np.column_stack([y, y.sum(axis=1)])
     model = MDNRegressor(n_estimators=1, max_iter=5, random_state=0).fit(X, y)
-    assert model._scaling.root is None
+    assert model._targets.scaling.root is None
     assert 0.0 in model.atoms_[:, 2]
 
 

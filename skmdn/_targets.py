@@ -1,0 +1,112 @@
+"""What is settled about the targets before a network learns: their units, atoms and curves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from skmdn._scaling import TargetScaling, effective_number, fixed_variance, target_scaling
+from skmdn.distribution.scale import Array
+from skmdn.learning.atoms import Pins, StillComponents, at_atoms, elsewhere, find_atoms
+from skmdn.learning.features import NormalScores
+from skmdn.learning.link import JohnsonLink
+from skmdn.learning.loss import MixtureLoss
+from skmdn.learning.noise import NoiseModel, coupling_unit
+
+
+@dataclass(frozen=True)
+class TargetModel:
+    """The units, atoms and curves of D targets.
+
+    Attributes
+    ----------
+    scaling : TargetScaling
+    atoms : ndarray of shape (A, D)
+        Values that many rows share, in units of y, NaN where open.
+    pins : Pins or None
+        What of the components is not learned, if some atoms are open.
+    link : JohnsonLink or None
+        The curves that means are learned along, if each has a variance of its own.
+    has_widest : bool
+        Whether there are atoms or outliers, and so components that stay where they are.
+    coupling_unit : float
+        See `skmdn.learning.noise.coupling_unit`.
+    """
+
+    scaling: TargetScaling
+    atoms: Array
+    pins: Pins | None
+    link: JohnsonLink | None
+    has_widest: bool
+    coupling_unit: float
+
+    @classmethod
+    def of(
+        cls, y: Array, weights: Array, noise: NoiseModel, n_components: int, are_all: bool
+    ) -> TargetModel:
+        """Look at the distinct targets y (n, D), in an order that is none, of weights (n,).
+
+        Blocks of rows, which are not ``are_all``, do not say how many there will be, nor whether
+        all are alike.
+        """
+        scaling = target_scaling(y, weights, noise.one_unit)
+        few = slice(NormalScores.max_rows)
+        sample, own = y[few], weights[few]
+        atoms = sample[:0]
+        if noise.per_component:
+            atoms = find_atoms(sample, own, may_be_open=noise.per_target)
+        if noise.coupled and are_all:
+            # Of those with atoms, a value that many rows share must stay one.
+            without_atoms = np.atleast_1d(np.isnan(atoms).all(axis=0))
+            scaling = scaling.untied(sample, own, without_atoms)
+        at, standardised = at_atoms(sample, atoms), scaling.standardised(y)
+        free = [elsewhere(at[:, said]) for said in ~np.isnan(atoms.T)]  # target by target
+        curve = JohnsonLink.fit(standardised[: len(sample)], own[:, None] * np.transpose(free))
+        has_widest = len(atoms) > 0 or curve.has_outliers(standardised)
+        n_targets, n_expected = y.shape[1], effective_number(weights) if are_all else math.inf
+        return cls(
+            scaling,
+            atoms,
+            pins=_pins_at(atoms, own @ at / own.sum(), scaling, noise, n_components),
+            link=curve if noise.all_free(n_components, n_targets) else None,
+            has_widest=noise.per_component and has_widest,
+            coupling_unit=coupling_unit(n_expected, noise.n_couplings(n_components, n_targets)),
+        )
+
+    def loss(
+        self, noise: NoiseModel, n_components: int, reg_covar: float, fixed_noise_level: float
+    ) -> MixtureLoss:
+        """Return what networks are to learn by; the noise level is in units of y."""
+        atoms = self.scaling.in_units(self.atoms)
+        still = StillComponents.at(atoms[~np.isnan(atoms).any(axis=1)], reg_covar)
+        n_pinned = 0 if self.pins is None else sum(self.pins.counts)
+        return MixtureLoss(
+            n_components=n_components + n_pinned,
+            n_targets=self.atoms.shape[1],
+            noise=noise,
+            reg_covar=reg_covar,
+            link=self.link,
+            still=still if self.has_widest else None,
+            pins=self.pins,
+            coupling_unit=self.coupling_unit,
+            fixed_variance=1.0
+            if noise.learned
+            else fixed_variance(fixed_noise_level, self.scaling.unit[0]),
+        )
+
+
+def _pins_at(
+    atoms: Array, shares: Array, scaling: TargetScaling, noise: NoiseModel, n_components: int
+) -> Pins | None:
+    """Return the pins of atoms that leave targets open, if there are any.
+
+    One that all rows are at has as many components as there are free ones, others fewer.
+    """
+    is_open = np.isnan(atoms).any(axis=1)
+    if not is_open.any():
+        return None
+    # Shares are sums: one of a fifth may be a little more.
+    counts = np.ceil(n_components * shares[is_open] - 1e-6).clip(min=1).astype(int)
+    return Pins.at(scaling.in_units(atoms[is_open]), counts.tolist(), n_components, noise.coupled)

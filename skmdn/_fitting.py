@@ -62,6 +62,7 @@ class NetworkFitting(NetworkMixtures):
     verbose: bool
     n_features_in_: int
     _validate_params: Callable[[], None]
+    loss_curve_: list[float]
     _optimizer: AveragedAdamW
 
     def _fit(self, X, y, sample_weight, continued):
@@ -83,14 +84,7 @@ class NetworkFitting(NetworkMixtures):
             result = train(objective, self._options(len(table)), generator, self._report)
             found = calibrate(objective, result.flat)
         self._keep(result.flat, found.member_factor, found.pooled_factors)
-        self.n_iter_, self.best_iter_ = result.n_iter, result.best_iter
-        self._n_steps, self.stop_reason_ = result.n_steps, result.stop_reason
-        self.loss_curve_ = [self._targets.scaling.log_volume + loss for loss in result.loss_curve]
-        self.validation_scores_ = []
-        if found.score is not None:
-            self.validation_scores_ = [s - self._targets.scaling.log_volume for s in result.scores]
-            self.best_validation_score_ = result.best_score - self._targets.scaling.log_volume
-            self.oof_score_ = found.score - self._targets.scaling.log_volume
+        self._keep_history(result, found.score)
         marks = fingerprints(table[:, : X.shape[1]].cpu().numpy())
         self._held_out = HeldOut(rows.positions, marks, n_held_out)
 
@@ -231,6 +225,18 @@ class NetworkFitting(NetworkMixtures):
         # In float64, so that a row's answer does not depend on the rows beside it.
         self.network_ = MixtureNetwork(self._architecture(), flat.double().cpu())
         self._member_factor, self._pooled_factors = variance_factor, pooled
+
+    def _keep_history(self, result, oof_score):
+        """Keep how training went, and what it reached; scores are those of y, not of its units."""
+        volume = self._targets.scaling.log_volume
+        self.n_iter_, self.best_iter_ = result.n_iter, result.best_iter
+        self._n_steps, self.stop_reason_ = result.n_steps, result.stop_reason
+        self.loss_curve_ = [volume + loss for loss in result.loss_curve]
+        self.validation_scores_ = []
+        if oof_score is not None:
+            self.validation_scores_ = [score - volume for score in result.scores]
+            self.best_validation_score_ = result.best_score - volume
+            self.oof_score_ = oof_score - volume
 
     def _report(self, result):
         if self.verbose:

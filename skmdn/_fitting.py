@@ -24,8 +24,9 @@ from skmdn.learning.rows import canonical_rows, dense
 from skmdn.learning.threads import threads_for
 from skmdn.learning.training import AveragedAdamW, TrainingOptions, one_pass, train, usual_patience
 
-#: Networks, where nothing says that fewer suffice.
-_USUAL_MEMBERS = 16
+#: Networks, where nothing says that fewer suffice; how many times as long these wait for a better
+#: score: they take little time, and what little there is to learn may come late.
+_USUAL_MEMBERS, _WAIT_OF_FEW = 16, 2
 #: Steps of `partial_fit` at the full size.
 _STEADY_STEPS = 100
 #: What only `fit` tells, from rows held out; gone when all networks have seen all rows.
@@ -178,11 +179,14 @@ class NetworkFitting(NetworkMixtures):
         return plan.smoothness.frequency_factor
 
     def _options(self, n_rows):
+        patience = usual_patience(n_rows)
+        if self.n_estimators == "auto" and self.n_estimators_ < _USUAL_MEMBERS:
+            patience *= _WAIT_OF_FEW
         return TrainingOptions(
             max_iter=self.max_iter,
             learning_rate=self.learning_rate_init,
             weight_decay=self.alpha_,
-            n_iter_no_change=_told(self.n_iter_no_change, usual_patience(n_rows)),
+            n_iter_no_change=_told(self.n_iter_no_change, patience),
             tol=self.tol,
         )
 

@@ -75,8 +75,9 @@ default="full"
     n_iter_no_change : int or "auto", default="auto"
         Checks (one a pass, 50 steps apart at least) without a better score until the step size
         begins to fall to zero, over about as many steps as before, or a few where hardly anything
-        was learned; a twentieth of the checks so far, if that is more. "auto" is 2, and more for
-        less than 400 rows. While it falls, ten such checks end training.
+        was learned; a twentieth of the checks so far, if that is more. "auto" is 2, or more for
+        less than 400 rows, or 4 where ``n_estimators="auto"`` came to 5. While it falls, ten such
+        checks end training.
     tol : float, default=2e-3
         By how much it must rise, in nats.
     reg_covar : float, default=1e-6

@@ -374,6 +374,11 @@ def test_where_there_is_nothing_to_learn_few_networks_are_trained():
     assert abs(model.score(*fresh) - sixteen.score(*fresh)) < 0.01
     # Each row is held out by one of them, or two.
     assert model.oof_mixture(X).weights.shape == (2500, 25)
+    # They wait longer for a better score than is usual: four checks, not two.
+    patient = MDNRegressor(n_iter_no_change=4, random_state=0).fit(X, y)
+    assert_array_equal(model.predict(X[:5]), patient.predict(X[:5]))
+    five = MDNRegressor(n_estimators=5, random_state=0).fit(X, y)
+    assert len(five.validation_scores_) < len(model.validation_scores_)
     # So that it is with a share that is told, there are as many as before.
     assert MDNRegressor(validation_fraction=0.1, max_iter=2).fit(X, y).n_estimators_ == 16
 

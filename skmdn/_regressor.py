@@ -50,8 +50,8 @@ default="full"
         Activation function of the hidden layers.
     n_estimators : int or "auto", default="auto"
         Networks trained; 1 for a plain mixture density network. "auto" is 16, or 5 where the five
-        that ``alpha="auto"`` tries first, on 2000 distinct rows or more, soon learn nothing more,
-        and mixing 16 would gain hardly anything.
+        that ``alpha="auto"`` tries first, on 10,000 distinct rows or more, soon learn nothing
+        more, and mixing 16 would gain hardly anything.
     point_estimate : {"mean", "median", "mode"}, default="mean"
         What `predict` returns.
     max_iter : int, default=1000

@@ -68,9 +68,6 @@ class _Rule(NamedTuple):
         By how many standard errors another must be better.
     most_learned : float
         By how much scores may rise after the first check for their order to be the final one.
-    worth_mixing : float
-        What mixing all members must gain for more than these to be worth training: without them
-        about 1 / ``n_members`` of it is lost.
     """
 
     n_members: int
@@ -78,7 +75,6 @@ class _Rule(NamedTuple):
     n_checks: int
     n_errors: float
     most_learned: float
-    worth_mixing: float
 
 
 class _Candidate(NamedTuple):
@@ -92,8 +88,8 @@ class _Candidate(NamedTuple):
 USUAL, _ROUGH = Smoothness(0.02, 1.0), Smoothness(0.004, 10.0)
 #: With few rows, a fit takes not much longer than a trial, and differences may be chance. Without
 #: noise, scores rise for long, and those that rose first may be left behind.
-_OF_FEW_ROWS = _Rule(8, 4, 4, n_errors=2.5, most_learned=0.6, worth_mixing=0.0)
-_OF_MANY_ROWS = _Rule(5, 5, 15, n_errors=0.0, most_learned=math.inf, worth_mixing=0.01)
+_OF_FEW_ROWS = _Rule(8, 4, 4, n_errors=2.5, most_learned=0.6)
+_OF_MANY_ROWS = _Rule(5, 5, 15, n_errors=0.0, most_learned=math.inf)
 #: Fewest members that tell how much of what they say is chance.
 _FEWEST_MEMBERS = 5
 #: Where rows begin to be many; most that are looked at.
@@ -103,6 +99,9 @@ _MANY_ROWS, _MOST_ROWS = 2000, 2**14
 _ROWS_A_FEATURE, _OF_WIDE_DATA = 20, Smoothness(0.1, 0.25)
 #: By how much another must be better. Here all gains are in nats a target.
 _CLEARLY = 0.01
+#: Rows whose fit takes so long that a few members will do where mixing all gains less than this: M
+#: of them lack about 1/M of it.
+_LONG_FIT, _LITTLE = 10_000, 0.01
 
 
 def smooth(n_rows: int) -> Smoothness:
@@ -199,8 +198,9 @@ def plan_training(
     trials = _Trials(architecture, loss, table, options, batch_size, seed, few)
     usual = trials.of(USUAL)
     suited = _suited(usual, trials.of, _candidates(n_rows), rule)
-    few_suffice = suited == USUAL and usual.gained() < rule.worth_mixing
-    return TrainingPlan(suited, few if few_suffice else n_members)
+    if n_rows >= _LONG_FIT and suited == USUAL and usual.gained() < _LITTLE:
+        n_members = few
+    return TrainingPlan(suited, n_members)
 
 
 def _suited(

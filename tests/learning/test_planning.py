@@ -175,10 +175,11 @@ def test_what_counts_is_what_each_target_gains(trials):
 @pytest.mark.parametrize(
     ("n_rows", "most_checks", "gain", "expected"),
     [
-        (5000, 14, 0.009, 5),
-        (5000, 14, 0.011, 16),  # more networks are better
-        (5000, 15, 0.009, 16),  # they might still become so
-        (1999, 3, 0.009, 16),  # few rows take little time
+        (10_000, 14, 0.009, 5),
+        (10_000, 14, 0.011, 16),  # more networks are better
+        (10_000, 15, 0.009, 16),  # they might still become so
+        (9_999, 14, 0.009, 16),  # few rows take little time
+        (1_999, 3, 0.009, 16),
     ],
 )
 def test_few_networks_suffice_where_mixing_gains_little(
@@ -195,14 +196,14 @@ def test_few_networks_suffice_where_mixing_gains_little(
 def test_only_networks_of_the_smoothness_that_is_chosen_can_suffice(trials):
     trials.update({USUAL: 0.0, ROUGH: 0.02})
     trials.early, trials.gain, trials.most_checks = {USUAL: -0.1, ROUGH: 0.0}, 0.0, 14
-    assert planned(5000) == (ROUGH, 16)
+    assert planned(10_000) == (ROUGH, 16)
 
 
 def test_training_that_was_left_early_is_not_over(trials):
     """The others are so far behind at the fifth check that the usual one need not go on."""
-    trials.update({USUAL: 0.0, ROUGH: -9.0, smooth(5000): -9.0})
-    trials.early, trials.gain = {USUAL: 0.0, ROUGH: -9.0, smooth(5000): -9.0}, 0.0
-    assert planned(5000) == (USUAL, 16)
+    trials.update({USUAL: 0.0, ROUGH: -9.0, smooth(10_000): -9.0})
+    trials.early, trials.gain = {USUAL: 0.0, ROUGH: -9.0, smooth(10_000): -9.0}, 0.0
+    assert planned(10_000) == (USUAL, 16)
     assert trials.n_checks[USUAL] == 5
 
 
@@ -365,7 +366,7 @@ def test_a_model_of_before_there_was_a_choice_goes_on():
 
 def test_where_there_is_nothing_to_learn_few_networks_are_trained():
     rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(2500, 3)), rng.normal(size=2500)
+    X, y = rng.normal(size=(10_000, 3)), rng.normal(size=10_000)
     model = MDNRegressor(random_state=0).fit(X, y)
     assert model.n_estimators_ == model.network_.architecture.n_members == 5
     sixteen = MDNRegressor(n_estimators=16, random_state=0).fit(X, y)
@@ -373,7 +374,7 @@ def test_where_there_is_nothing_to_learn_few_networks_are_trained():
     fresh = rng.normal(size=(5000, 3)), rng.normal(size=5000)
     assert abs(model.score(*fresh) - sixteen.score(*fresh)) < 0.01
     # Each row is held out by one of them, or two.
-    assert model.oof_mixture(X).weights.shape == (2500, 25)
+    assert model.oof_mixture(X).weights.shape == (10_000, 25)
     # They wait longer for a better score than is usual: four checks, not two.
     patient = MDNRegressor(n_iter_no_change=4, random_state=0).fit(X, y)
     assert_array_equal(model.predict(X[:5]), patient.predict(X[:5]))
@@ -385,7 +386,7 @@ def test_where_there_is_nothing_to_learn_few_networks_are_trained():
 
 def test_the_number_of_networks_is_kept_where_training_goes_on():
     rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(2100, 1)), rng.normal(size=2100)
+    X, y = rng.normal(size=(10_000, 1)), rng.normal(size=10_000)
     model = MDNRegressor(max_iter=4, warm_start=True, random_state=0).fit(X, y)
     assert model.n_estimators_ == 5
     assert model.fit(X[:200], y[:200]).n_estimators_ == 5

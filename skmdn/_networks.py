@@ -167,7 +167,7 @@ class NetworkMixtures(PredictionSets):
             )
         scores = (self._inputs(X[rows]) for rows in blocks(*X.shape))
         held_out.check_same(np.concatenate([fingerprints(part.numpy()) for part in scores]))
-        holders = held_out.holders(self.n_estimators_)
+        holders = held_out.holders(self.network_.architecture.n_members)
         if not holders.any(axis=1).all():
             raise ValueError(
                 "every row must be held out by some network: that takes early_stopping=True and a "

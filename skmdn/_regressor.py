@@ -51,7 +51,8 @@ default="full"
     n_estimators : int or "auto", default="auto"
         Networks trained; 1 for a plain mixture density network. "auto" is 16, or 5 where the five
         that ``alpha="auto"`` tries first, on 10,000 distinct rows or more, soon learn nothing
-        more, and mixing 16 would gain hardly anything.
+        more, and mixing 16 surely gains hardly anything. It is 16, too, where ``alpha`` or
+        ``validation_fraction`` is a number, without ``early_stopping``, and in `partial_fit`.
     point_estimate : {"mean", "median", "mode"}, default="mean"
         What `predict` returns.
     max_iter : int, default=1000

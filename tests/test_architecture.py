@@ -48,7 +48,7 @@ ARROWS = [
     (r"skmdn\._out_of_fold", rf"{DISTRIBUTION}|{LEARNING}"),
     (
         r"skmdn\._networks",
-        rf"skmdn\._(out_of_fold|prediction|conformal|scaling|targets)|{DISTRIBUTION}|{LEARNING}",
+        rf"skmdn\._(out_of_fold|prediction|conformal|targets)|{DISTRIBUTION}|{LEARNING}",
     ),
     (r"skmdn\._fitting", rf"skmdn\._(networks|out_of_fold|targets)|{LEARNING}"),
     (r"skmdn\._regressor", rf"skmdn\._(prediction|fitting)|{LEARNING}"),

@@ -110,6 +110,8 @@ class MixtureObjective:
         self.factors: tuple[float, float] | None = None
         #: The mean log-likelihood (E,) of each member's held-out rows, when they were last judged.
         self.member_scores = flat.new_zeros(architecture.n_members)
+        #: What mixing the members surely added then.
+        self.gain = 0.0
         self.n_in_batch = batch_size * architecture.n_members
 
     def rows(self, positions: Tensor) -> Tensor:
@@ -206,4 +208,5 @@ class MixtureObjective:
         search = search_factors if self.factors else settled_factors
         judgement = search(self, flat, self.factors or (1.0, 1.0))
         self.factors, self.member_scores = judgement.factors, judgement.member_scores
+        self.gain = judgement.gain
         return judgement.score

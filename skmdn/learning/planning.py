@@ -99,9 +99,10 @@ _MANY_ROWS, _MOST_ROWS = 2000, 2**14
 _ROWS_A_FEATURE, _OF_WIDE_DATA = 20, Smoothness(0.1, 0.25)
 #: By how much another must be better. Here all gains are in nats a target.
 _CLEARLY = 0.01
-#: Rows whose fit takes so long that a few members will do where mixing all gains less than this: M
-#: of them lack about 1/M of it.
-_LONG_FIT, _LITTLE = 10_000, 0.01
+#: Rows from which on a fit takes so long that a few members may do.
+_LONG_FIT = 10_000
+#: They will where mixing all surely gains less than this: M of them lack about 1/M of it.
+_LITTLE = 0.01
 
 
 def smooth(n_rows: int) -> Smoothness:
@@ -167,12 +168,14 @@ def plan_training(
     batch_size: int | None,
     seed: int,
 ) -> TrainingPlan:
-    """Return the smoothness that suits held-out rows clearly better, or the usual one.
+    """Return how to train, and how many networks, as short trainings of a few tell.
 
-    A few networks tell, from how well they begin. Each holds out rows; where five or more share
+    Another smoothness than the usual one must suit held-out rows clearly better. A few networks
+    tell, from how well they begin. Each holds out rows; where five or more share
     all rows among them, what mixing them gains is carried over to the members that are to be
-    trained. Ragged ones, which err each its own way, gain most. Where many rows are learned from
-    soon and mixing gains hardly anything, no more than these few are worth training.
+    trained. Ragged ones, which err each its own way, gain most. Where rows are many, the usual
+    trial ends within its checks and what mixing surely gains is hardly anything, no more than
+    these few are worth training.
 
     Parameters
     ----------

@@ -24,10 +24,13 @@ class TrialScores(NamedTuple):
         What training is judged by: the members' mean, and what mixing all surely adds.
     members : Tensor of shape (c, E)
         The members' own.
+    gains : Tensor of shape (c,)
+        What mixing all surely adds.
     """
 
     mixed: Tensor
     members: Tensor
+    gains: Tensor
 
     def learned(self) -> float:
         """Return by how much scores rose after the first check."""
@@ -35,8 +38,7 @@ class TrialScores(NamedTuple):
 
     def gained(self) -> float:
         """Return what mixing all members surely adds to one of them, where the score is best."""
-        best = self.mixed.argmax()
-        return float(self.mixed[best] - self.members[best].mean())
+        return float(self.gains[self.mixed.argmax()])
 
     def lead(self, other: TrialScores, n_checks: int) -> float:
         """Return by how much the mean score at the later half of so many checks is better."""
@@ -72,6 +74,7 @@ class Trial:
     def __init__(self, objective: MixtureObjective, results: Iterator[TrainingResult]):
         self.objective, self.results = objective, results
         self.mixed: list[float] = []
+        self.gains: list[float] = []
         self.members: list[Tensor] = []
         #: Whether the training is known to have ended.
         self.is_over = False
@@ -82,10 +85,14 @@ class Trial:
             for result in islice(self.results, max(0, n_checks - len(self.mixed))):
                 self.mixed.append(result.scores[-1])
                 self.members.append(self.objective.member_scores)
+                self.gains.append(self.objective.gain)
         self.is_over = self.is_over or len(self.mixed) < n_checks
-        mixed = torch.tensor(self.mixed[:n_checks], dtype=torch.float64, device="cpu")
         n_targets = self.objective.loss.n_targets
-        return TrialScores(mixed / n_targets, torch.stack(self.members[:n_checks]) / n_targets)
+        mixed, gains = (
+            torch.tensor(numbers[:n_checks], dtype=torch.float64, device="cpu") / n_targets
+            for numbers in (self.mixed, self.gains)
+        )
+        return TrialScores(mixed, torch.stack(self.members[:n_checks]) / n_targets, gains)
 
     def gained(self) -> float:
         """Return what mixing all members surely adds in the end; infinity if that is not known."""

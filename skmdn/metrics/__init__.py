@@ -1,6 +1,6 @@
 """Scores of predicted mixtures, in the manner of `sklearn.metrics`.
 
-Most scores are functions ``(y_true, mixture, *, sample_weight=None, aggregate=True)`` that returns
+Most scores are functions ``(y_true, mixture, *, sample_weight=None, aggregate=True)`` that return
 the weighted mean over rows, a float; ``aggregate=False`` returns the rows' own values (n,). Scores
 of one target are taken on each target's marginal where there are several: their rows' values are
 (n, D), and the mean runs over targets too. Losses are smaller where the prediction is better.

@@ -69,7 +69,7 @@ def best_score(members):
 
 def searched(objective):
     """The score, the factors of one member and of two, and what is made of them in the end."""
-    score, factors, member_scores = settled_factors(objective, torch.zeros(1), (1.0, 1.0))
+    score, factors, member_scores, _ = settled_factors(objective, torch.zeros(1), (1.0, 1.0))
     objective.factors = factors
     found = calibrate(objective, torch.zeros(1))
     assert found.member_factor == factors[0]
@@ -123,7 +123,7 @@ def test_a_few_members_speak_for_all(common, own):
 
 def test_each_member_is_judged_by_the_rows_it_holds_out():
     members = Normals(common=0.1, own=0.1, n_members=5)
-    _, (factor, _), scores = settled_factors(members, torch.zeros(1), (1.0, 1.0))
+    _, (factor, _), scores, _ = settled_factors(members, torch.zeros(1), (1.0, 1.0))
     for member, score in enumerate(scores):
         rows = (np.arange(members.n_held_out) + members.offsets[member].item()) % members.n_rows
         density = stats.norm(0, np.sqrt(factor * VARIANCE)).logpdf(members.each[member, rows])

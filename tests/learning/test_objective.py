@@ -49,5 +49,20 @@ def test_members_are_judged_by_the_rows_each_holds_out():
     factor, _ = work.factors
     densities, _ = work.log_densities(work.flat, work.held_out_rows(torch.arange(7)), [factor])
     assert torch.allclose(work.member_scores, densities[0].double().mean(1))
-    assert score >= work.member_scores.mean() - 1e-6
+    assert score == pytest.approx(float(work.member_scores.mean()) + work.gain, abs=1e-6)
+    assert work.gain >= 0.0
     assert len(set(work.member_scores.tolist())) == 4
+
+
+def test_what_mixing_gains_is_told_apart_from_weights():
+    """Members whose rows weigh more count more in the score; the gain is what comes on top."""
+    work = objective(4, 7)
+    work.table[:, 1] = torch.linspace(-1.0, 2.0, 20)
+    work.table[:8, 2] = 50.0
+    score = work.judge(work.flat)
+    factor, _ = work.factors
+    rows = work.held_out_rows(torch.arange(7))
+    densities, weights = work.log_densities(work.flat, rows, [factor])
+    mean = float((densities[0] * weights).sum() / weights.sum())
+    assert abs(mean - float(work.member_scores.mean())) > 0.01
+    assert score - work.gain == pytest.approx(mean, abs=1e-6)

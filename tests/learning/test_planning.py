@@ -58,9 +58,11 @@ def trials(monkeypatch):
             if self.early:
                 scores = [-0.3, -0.4, *[self.early[tried]] * 3, *[self[tried]] * 15]
             members = torch.arange(self.n_members, dtype=torch.float64)
-            own = 0.1 * (members - members.mean()) + chance * (members % 2) - self.gain
-            for i, score in enumerate(scores[: self.most_checks]):
+            own = 0.1 * (members - members.mean()) + chance * (members % 2)
+            scores = scores[: self.most_checks]
+            for i, score in enumerate(scores):
                 objective.member_scores = score + own
+                objective.gain = self.gain if score == max(scores) else 0.3  # counts at the best
                 self.n_checks[tried] = i + 1
                 yield SimpleNamespace(scores=scores[: i + 1])
 
@@ -189,6 +191,8 @@ def test_few_networks_suffice_where_mixing_gains_little(
     trials.early = dict.fromkeys(trials, -0.28)
     trials.gain, trials.most_checks = gain, most_checks
     assert planned(n_rows) == (USUAL, expected)
+    trials.gain = 2.0 * gain  # each target's counts
+    assert planned(n_rows, n_targets=2).n_members == expected
     three = Architecture(3, 3, 5, (4,), "silu")
     assert planned(n_rows, three).n_members == 3
 
@@ -217,7 +221,7 @@ def trial(*scores):
 
     def results():
         for i, score in enumerate(scores):
-            objective.member_scores = torch.full((5,), score)
+            objective.member_scores, objective.gain = torch.full((5,), score), 0.0
             yield SimpleNamespace(scores=scores[: i + 1])
 
     return module.Trial(objective, results())
@@ -393,6 +397,6 @@ def test_the_number_of_networks_is_kept_where_training_goes_on():
     assert model.partial_fit(X, y).n_estimators_ == 5
     with pytest.raises(ValueError, match="n_estimators"):
         model.set_params(n_estimators=16).fit(X, y)
-    assert model.set_params(n_estimators="auto", alpha=0.02, warm_start=False).fit(X, y)
+    model.set_params(n_estimators="auto", alpha=0.02, warm_start=False).fit(X, y)
     assert model.n_estimators_ == 16
     assert MDNRegressor(random_state=0).partial_fit(X, y).n_estimators_ == 16

@@ -61,10 +61,14 @@ LIBRARIES = [
     (r"skmdn", set(), set()),
     (DISTRIBUTION, NUMERIC, {"torch"}),
     (LEARNING, NUMERIC | {"torch"}, set()),
-    (r"skmdn\.(_prediction|_conformal|_scaling|metrics(\..+)?)", NUMERIC, set()),
+    (
+        r"skmdn\.(_prediction|_conformal|_scaling|_targets|_out_of_fold|metrics(\..+)?)",
+        NUMERIC,
+        set(),
+    ),
     (r"skmdn\.display(\..+)?", NUMERIC, {"matplotlib"}),
     (
-        r"skmdn\._(regressor|fitting|networks|out_of_fold|targets|autoregressive)",
+        r"skmdn\._(regressor|fitting|networks|autoregressive)",
         NUMERIC | {"joblib", "torch"},
         set(),
     ),

@@ -244,7 +244,7 @@ BAD_PARAMETERS = {
     "fixed_noise_level": [0, -1.0, np.nan, np.inf, "a"],
     "hidden_layer_sizes": [(), (0,), (8, -1), (1.5,), "abc", 0, [[3]], None, (3, "a"), (True,)],
     "activation": ["gelu", None],
-    "n_estimators": [0, 1.5, None],
+    "n_estimators": [0, 1.5, None, "many"],
     "point_estimate": ["max", None],
     "max_iter": [0, -1, 1.5],
     "batch_size": [0, "big", 1.5, None],

@@ -31,7 +31,7 @@ def fitted(n_features: int, dtype=np.float64, **parameters):
     X = rng.standard_normal((500, n_features)).astype(dtype)
     y = (X[:, 0] + 0.1 * rng.standard_normal(500)).astype(dtype)
     ours = MDNRegressor(max_iter=2, random_state=0, **parameters).fit(X, y)
-    sizes = ours.hidden_layer_sizes
+    sizes = ours.hidden_layer_sizes_
     theirs = MLPRegressor(hidden_layer_sizes=sizes, max_iter=2, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -88,6 +88,7 @@ ABLATIONS = {
     "activation relu": Variant({"activation": "relu"}),
     "activation tanh": Variant({"activation": "tanh"}),
     "hidden 128, 128": Variant({"hidden_layer_sizes": (128, 128)}),
+    "hidden 64, 64": Variant({"hidden_layer_sizes": (64, 64)}),
     "hidden 64": Variant({"hidden_layer_sizes": (64,)}),
     "batch 16": Variant({"batch_size": 16}),
     "batch 128": Variant({"batch_size": 128}),

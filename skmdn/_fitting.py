@@ -19,7 +19,7 @@ from skmdn.learning.initialization import starting_point
 from skmdn.learning.network import Architecture, MixtureNetwork
 from skmdn.learning.noise import NOISE_MODELS
 from skmdn.learning.objective import MixtureObjective, equal_batch_size, held_out_share
-from skmdn.learning.planning import USUAL, plan_training
+from skmdn.learning.planning import USUAL, plan_training, usual_width
 from skmdn.learning.rows import canonical_rows, dense
 from skmdn.learning.threads import threads_for
 from skmdn.learning.training import AveragedAdamW, TrainingOptions, one_pass, train, usual_patience
@@ -41,13 +41,23 @@ def _told(parameter, usual):
     return usual if isinstance(parameter, str) else parameter
 
 
+def _checked_sizes(sizes):
+    """Return the widths of the hidden layers as a tuple."""
+    found = np.atleast_1d(sizes)
+    if found.ndim != 1 or found.size == 0 or found.dtype.kind not in "iu" or (found < 1).any():
+        raise ValueError(
+            f"hidden_layer_sizes must be positive integers, at least one; got {sizes!r}"
+        )
+    return tuple(found.tolist())
+
+
 class NetworkFitting(NetworkMixtures):
     """Networks trained as the parameters of `MDNRegressor` say, and kept as its attributes."""
 
     n_components: int
     noise_type: str
     fixed_noise_level: float
-    hidden_layer_sizes: ArrayLike
+    hidden_layer_sizes: ArrayLike | str
     activation: str
     n_estimators: int | str
     max_iter: int
@@ -124,9 +134,9 @@ class NetworkFitting(NetworkMixtures):
     def _start(self, X, y, rows, are_all):
         """Decide what a new model does not learn by gradients: scales, bounds and chance."""
         self._random_state = own_random_state(self.random_state)
-        for name in ("network_", "alpha_", "n_estimators_"):
+        for name in ("network_", "alpha_", "n_estimators_", "hidden_layer_sizes_"):
             self.__dict__.pop(name, None)
-        self._resolve_auto()
+        self._resolve_auto(len(rows.first) if are_all else np.inf)
         # Rows are in an order that is none: the first are a sample of all.
         sample = slice(NormalScores.max_rows)
         self._features = NormalScores(dense(X[rows.first[sample]]), rows.weights[sample])
@@ -139,7 +149,7 @@ class NetworkFitting(NetworkMixtures):
     def _go_on(self):
         """Take up parameters changed since the last call; those that decide sizes may not be."""
         self._validate_params()  # scikit-learn does so before the first partial_fit alone
-        self._resolve_auto()
+        self._resolve_auto(np.inf)
         sizes, self._loss = self._loss.sizes, self._mixture_loss()
         if (sizes, self.network_.architecture) != (self._loss.sizes, self._architecture()):
             raise ValueError(
@@ -158,9 +168,12 @@ class NetworkFitting(NetworkMixtures):
         share = _told(self.validation_fraction, held_out_share(self.n_estimators_))
         return min(max(1, int(np.ceil(share * n_rows))), n_rows - 1)
 
-    def _resolve_auto(self):
+    def _resolve_auto(self, n_rows):
         """Take what is told; where that is "auto", what it was before, or what is usual."""
         before = self.__dict__.get
+        usual = (usual_width(n_rows),) * 2
+        sizes = _told(self.hidden_layer_sizes, before("hidden_layer_sizes_", usual))
+        self.hidden_layer_sizes_ = _checked_sizes(sizes)
         self.n_estimators_ = _told(self.n_estimators, before("n_estimators_", _USUAL_MEMBERS))
         self.alpha_ = float(_told(self.alpha, before("alpha_", USUAL.weight_decay)))
 
@@ -174,8 +187,9 @@ class NetworkFitting(NetworkMixtures):
             self.n_estimators_ = plan.n_members
         self.alpha_ = plan.smoothness.weight_decay
         if self.verbose:
+            sizes = f"hidden layers {self.hidden_layer_sizes_}"
             decay = f"weight decay {self.alpha_:.3g}"
-            print(f"[MDNRegressor] {self.n_estimators_} networks, {decay}")
+            print(f"[MDNRegressor] {self.n_estimators_} networks, {sizes}, {decay}")
         return plan.smoothness.frequency_factor
 
     def _options(self, n_rows):
@@ -209,17 +223,11 @@ class NetworkFitting(NetworkMixtures):
         return MixtureObjective(self._architecture(), self._loss, flat, table, n_held_out, size)
 
     def _architecture(self):
-        sizes = np.atleast_1d(self.hidden_layer_sizes)
-        if sizes.ndim != 1 or sizes.size == 0 or sizes.dtype.kind not in "iu" or (sizes < 1).any():
-            raise ValueError(
-                "hidden_layer_sizes must be positive integers, at least one; "
-                f"got {self.hidden_layer_sizes!r}"
-            )
         return Architecture(
             n_members=self.n_estimators_,
             n_features=self.n_features_in_,
             n_outputs=self._loss.n_outputs,
-            hidden_layer_sizes=tuple(sizes.tolist()),
+            hidden_layer_sizes=self.hidden_layer_sizes_,
             activation=self.activation,
             n_plain=self._features.n_plain,
         )

@@ -44,8 +44,9 @@ default="full"
         first two are the same for one target.
     fixed_noise_level : float, default=1.0
         Standard deviation of every component in the units of y; only for ``"fixed"``.
-    hidden_layer_sizes : int or array-like of int, default=(64, 64)
-        Widths of the hidden layers.
+    hidden_layer_sizes : int, array-like of int or "auto", default="auto"
+        Widths of the hidden layers. "auto" is two of 64 units, or, on fewer than 2000 distinct
+        rows, of ``1.25 * sqrt(n)``, rounded up to eights, 24 at least; in `partial_fit`, of 64.
     activation : {"silu", "relu", "tanh", "logistic", "identity"}, default="silu"
         Activation function of the hidden layers.
     n_estimators : int or "auto", default="auto"
@@ -100,6 +101,8 @@ default="full"
         All networks.
     n_estimators_ : int
         How many they are.
+    hidden_layer_sizes_ : tuple of int
+        The widths of their hidden layers.
     alpha_ : float
         The weight decay they were trained with; training that goes on keeps to it under "auto".
     atoms_ : ndarray of shape (n_atoms,) or (n_atoms, n_outputs)
@@ -161,7 +164,11 @@ default="full"
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "noise_type": [StrOptions(set(NOISE_MODELS))],
         "fixed_noise_level": [Interval(Real, 0, None, closed="neither")],
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "hidden_layer_sizes": [
+            StrOptions({"auto"}),
+            "array-like",
+            Interval(Integral, 1, None, closed="left"),
+        ],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "n_estimators": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "point_estimate": [StrOptions(set(POINT_ESTIMATES))],
@@ -186,7 +193,7 @@ default="full"
         noise_type="full",
         *,
         fixed_noise_level=1.0,
-        hidden_layer_sizes=(64, 64),
+        hidden_layer_sizes="auto",
         activation="silu",
         n_estimators="auto",
         point_estimate="mean",

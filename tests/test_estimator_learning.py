@@ -345,7 +345,7 @@ def test_progress_is_printed(capsys):
     model = small(verbose=True, max_iter=50).fit(X, y)
     first, *lines = capsys.readouterr().out.splitlines()
     # Choosing them takes time.
-    told = f"{model.n_estimators_} networks, weight decay {model.alpha_:.3g}"
+    told = f"2 networks, hidden layers (8,), weight decay {model.alpha_:.3g}"
     assert first == f"[MDNRegressor] {told}"
     assert len(lines) == len(model.validation_scores_)
     assert all("held-out log-likelihood" in line for line in lines)

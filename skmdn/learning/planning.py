@@ -103,6 +103,14 @@ _CLEARLY = 0.01
 _LONG_FIT = 10_000
 #: They will where mixing all surely gains less than this: M of them lack about 1/M of it.
 _LITTLE = 0.01
+#: Units of a hidden layer, times the root of the rows; fewest and most of them.
+_UNITS, _FEWEST_UNITS, _MOST_UNITS = 1.25, 24, 64
+
+
+def usual_width(n_rows: float) -> int:
+    """Return how many units a hidden layer should have: few rows tell as much to few units."""
+    about = min(_UNITS * math.sqrt(n_rows), _MOST_UNITS)
+    return max(8 * math.ceil(about / 8), _FEWEST_UNITS)
 
 
 def smooth(n_rows: int) -> Smoothness:

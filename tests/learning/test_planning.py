@@ -14,7 +14,7 @@ from sklearn.datasets import make_friedman1
 from skmdn import MDNRegressor
 from skmdn.learning import planning as module
 from skmdn.learning.network import Architecture
-from skmdn.learning.planning import USUAL, TrainingPlan, plan_training, smooth
+from skmdn.learning.planning import USUAL, TrainingPlan, plan_training, smooth, usual_width
 from skmdn.learning.training import TrainingOptions
 
 ARCHITECTURE = Architecture(16, 3, 5, (4,), "silu")
@@ -400,3 +400,33 @@ def test_the_number_of_networks_is_kept_where_training_goes_on():
     model.set_params(n_estimators="auto", alpha=0.02, warm_start=False).fit(X, y)
     assert model.n_estimators_ == 16
     assert MDNRegressor(random_state=0).partial_fit(X, y).n_estimators_ == 16
+
+
+# --- widths --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "width"),
+    [(1, 24), (368, 24), (369, 32), (1000, 40), (1353, 48), (2007, 56), (2008, 64), (10**9, 64)],
+)
+def test_few_rows_get_narrow_networks(n_rows, width):
+    assert usual_width(n_rows) == width
+
+
+def test_widths_follow_the_distinct_rows_and_are_kept_where_training_goes_on():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(1000, 1)), rng.normal(size=1000)
+    model = MDNRegressor(n_estimators=1, max_iter=1, warm_start=True, random_state=0)
+    few, thrice = slice(400), np.tile(np.arange(400), 3)
+    assert model.fit(X[thrice], y[thrice]).hidden_layer_sizes_ == (32, 32)
+    assert model.network_.architecture.hidden_layer_sizes == (32, 32)
+    assert model.fit(X, y).hidden_layer_sizes_ == (32, 32)
+    assert model.partial_fit(X, y).hidden_layer_sizes_ == (32, 32)
+    with pytest.raises(ValueError, match="hidden_layer_sizes and activation must stay the same"):
+        model.set_params(hidden_layer_sizes=(64, 64)).fit(X, y)
+    assert model.set_params(warm_start=False).fit(X, y).hidden_layer_sizes_ == (64, 64)
+    assert model.set_params(hidden_layer_sizes="auto").fit(X, y).hidden_layer_sizes_ == (40, 40)
+    assert model.set_params(hidden_layer_sizes=7).fit(X, y).hidden_layer_sizes_ == (7,)
+    # The rows of a first block do not tell how many there will be.
+    fresh = MDNRegressor(n_estimators=1, random_state=0)
+    assert fresh.partial_fit(X[few], y[few]).hidden_layer_sizes_ == (64, 64)

@@ -79,7 +79,7 @@ default="full"
         begins to fall to zero, over about as many steps as before, or a few where hardly anything
         was learned; a twentieth of the checks so far, if that is more. "auto" is 2, or more for
         less than 400 rows, or 4 where ``n_estimators="auto"`` came to 5. While it falls, ten such
-        checks end training.
+        checks end training, or two where a twentieth of what was learned is lost again.
     tol : float, default=2e-3
         By how much it must rise, in nats.
     reg_covar : float, default=1e-6

@@ -109,8 +109,9 @@ _FALL_FROM, _FALL_SHARE, _LEAST_FALL = 0.4, 1.2, 200
 #: Where there is not, a fall of more than a pass gains a thousandth, and takes as long as all did.
 LEAST_LEARNED = 0.04
 #: Checks without a better score that end training while the step falls: many, as scores often rise
-#: again at its end.
-_LATE_PATIENCE = 10
+#: again at its end; but few where more than this share of what was learned is lost. It is not made
+#: up for.
+_LATE_PATIENCE, _PATIENCE_WITH_LOSS, _CLEAR_LOSS = 10, 2, 0.05
 
 
 def usual_patience(n_rows: int) -> int:
@@ -228,7 +229,7 @@ def train(
         run.return_to_best()
         n_steps = run.fall_length()
         falling = (size * _FALL_FROM * (1.0 - i / n_steps) ** 2 for i in range(n_steps))
-        for result in run.descend(batches, falling, 0.0, lambda: _LATE_PATIENCE):
+        for result in run.descend(batches, falling, 0.0, run.late_patience):
             report(result)
     if run.has_batches:
         run.result.stop_reason = "converged"
@@ -271,10 +272,18 @@ class _Run:
         """Return how many checks to wait for a better score before the step falls."""
         return max(self.options.n_iter_no_change, _PATIENCE * len(self.result.scores))
 
+    def late_patience(self) -> float:
+        """Return how many checks to wait for a better score while the step falls."""
+        lost = max(self.result.scores) - self.result.scores[-1]
+        return _PATIENCE_WITH_LOSS if lost > _CLEAR_LOSS * self.learned() else _LATE_PATIENCE
+
+    def learned(self) -> float:
+        """Return by how much scores rose after the first check."""
+        return max(self.result.scores) - self.result.scores[0]
+
     def fall_length(self) -> int:
         """Return over how many steps the step size should fall to zero."""
-        learned = max(self.result.scores) - self.result.scores[0]
-        share = _FALL_SHARE if learned >= LEAST_LEARNED else 0.0
+        share = _FALL_SHARE if self.learned() >= LEAST_LEARNED else 0.0
         return max(_LEAST_FALL, self.steps_per_check, int(share * self.result.n_steps))
 
     def descend(

@@ -227,7 +227,8 @@ class Scripted(Bowl):
     ids=["hardly anything learned", "something learned"],
 )
 def test_steps_fall_to_zero_once_the_score_no_longer_rises(sizes, monkeypatch, learned, share):
-    monkeypatch.setattr(training, "_LATE_PATIENCE", 10**6)
+    for name in ("_LATE_PATIENCE", "_PATIENCE_WITH_LOSS"):
+        monkeypatch.setattr(training, name, 10**6)
     # What the first steps bring is not counted, nor what is lost and found again.
     bowl = Scripted(torch.full((20, 2), 5.0), [-9.0, 0.0, -1.0, learned, -0.5])
     result = train(bowl, options(n_iter_no_change=6), generator())
@@ -314,6 +315,18 @@ def test_falling_ends_where_scores_do_not_rise_for_long(rises_at, sizes):
     late = len(sizes) - sizes.count(0.1)
     assert late == (rises_at + training._LATE_PATIENCE) * STEPS_PER_CHECK
     assert result.stop_reason == "converged"
+
+
+@pytest.mark.parametrize(
+    ("lost", "n_checks"), [(0.99, "_LATE_PATIENCE"), (1.01, "_PATIENCE_WITH_LOSS")]
+)
+def test_falling_ends_soon_where_much_of_what_was_learned_is_lost(lost, n_checks, sizes):
+    """What is lost in one check alone may come back in the next."""
+    rising, stale, falling = range(10), [9.0] * 3, [-99.0, 9.1, 9.1 * (1.0 - 0.05 * lost)]
+    bowl = Scripted(torch.full((20, 2), 5.0), [-9.0, *rising, *stale, *falling])
+    train(bowl, options(n_iter_no_change=3), generator())
+    late = len(sizes) - sizes.count(0.1)
+    assert late == (2 + getattr(training, n_checks)) * STEPS_PER_CHECK
 
 
 def test_patience_grows_with_the_checks_made(sizes):

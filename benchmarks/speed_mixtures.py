@@ -30,9 +30,9 @@ def fitted(n_features: int, dtype=np.float64, **parameters):
     rng = np.random.default_rng(0)
     X = rng.standard_normal((500, n_features)).astype(dtype)
     y = (X[:, 0] + 0.1 * rng.standard_normal(500)).astype(dtype)
-    ours = MDNRegressor(max_iter=2, random_state=0, **parameters).fit(X, y)
-    sizes = ours.hidden_layer_sizes_
-    theirs = MLPRegressor(hidden_layer_sizes=sizes, max_iter=2, random_state=0)
+    same = {"hidden_layer_sizes": (64, 64), "max_iter": 2, "random_state": 0}
+    ours = MDNRegressor(**same, **parameters).fit(X, y)
+    theirs = MLPRegressor(**same)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return ours, theirs.fit(X, y)

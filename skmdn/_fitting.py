@@ -19,7 +19,7 @@ from skmdn.learning.initialization import starting_point
 from skmdn.learning.network import Architecture, MixtureNetwork
 from skmdn.learning.noise import NOISE_MODELS
 from skmdn.learning.objective import MixtureObjective, equal_batch_size, held_out_share
-from skmdn.learning.planning import USUAL, plan_training, usual_width
+from skmdn.learning.planning import USUAL, plan_training, usual_layers
 from skmdn.learning.rows import canonical_rows, dense
 from skmdn.learning.threads import threads_for
 from skmdn.learning.training import AveragedAdamW, TrainingOptions, one_pass, train, usual_patience
@@ -171,8 +171,8 @@ class NetworkFitting(NetworkMixtures):
     def _resolve_auto(self, n_rows):
         """Take what is told; where that is "auto", what it was before, or what is usual."""
         before = self.__dict__.get
-        usual = (usual_width(n_rows),) * 2
-        sizes = _told(self.hidden_layer_sizes, before("hidden_layer_sizes_", usual))
+        sizes = before("hidden_layer_sizes_", usual_layers(n_rows))
+        sizes = _told(self.hidden_layer_sizes, sizes)
         self.hidden_layer_sizes_ = _checked_sizes(sizes)
         self.n_estimators_ = _told(self.n_estimators, before("n_estimators_", _USUAL_MEMBERS))
         self.alpha_ = float(_told(self.alpha, before("alpha_", USUAL.weight_decay)))

@@ -45,8 +45,8 @@ default="full"
     fixed_noise_level : float, default=1.0
         Standard deviation of every component in the units of y; only for ``"fixed"``.
     hidden_layer_sizes : int, array-like of int or "auto", default="auto"
-        Widths of the hidden layers. "auto" is two of 64 units, or, on fewer than 2000 distinct
-        rows, of ``1.25 * sqrt(n)``, rounded up to eights, 24 at least; in `partial_fit`, of 64.
+        Widths of the hidden layers. "auto" is three of 48 units, or, on fewer than 2000 distinct
+        rows, two of ``1.25 * sqrt(n)``, rounded up to eights, 24 to 48; in `partial_fit` three.
     activation : {"silu", "relu", "tanh", "logistic", "identity"}, default="silu"
         Activation function of the hidden layers.
     n_estimators : int or "auto", default="auto"

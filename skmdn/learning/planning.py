@@ -104,13 +104,14 @@ _LONG_FIT = 10_000
 #: They will where mixing all surely gains less than this: M of them lack about 1/M of it.
 _LITTLE = 0.01
 #: Units of a hidden layer, times the root of the rows; fewest and most of them.
-_UNITS, _FEWEST_UNITS, _MOST_UNITS = 1.25, 24, 64
+_UNITS, _FEWEST_UNITS, _MOST_UNITS = 1.25, 24, 48
 
 
-def usual_width(n_rows: float) -> int:
-    """Return how many units a hidden layer should have: few rows tell as much to few units."""
+def usual_layers(n_rows: float) -> tuple[int, ...]:
+    """Return the widths of hidden layers: few rows fill few units, many fill a third layer."""
     about = min(_UNITS * math.sqrt(n_rows), _MOST_UNITS)
-    return max(8 * math.ceil(about / 8), _FEWEST_UNITS)
+    width = max(8 * math.ceil(about / 8), _FEWEST_UNITS)
+    return (width,) * (2 if n_rows < _MANY_ROWS else 3)
 
 
 def smooth(n_rows: int) -> Smoothness:

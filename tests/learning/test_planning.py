@@ -14,7 +14,7 @@ from sklearn.datasets import make_friedman1
 from skmdn import MDNRegressor
 from skmdn.learning import planning as module
 from skmdn.learning.network import Architecture
-from skmdn.learning.planning import USUAL, TrainingPlan, plan_training, smooth, usual_width
+from skmdn.learning.planning import USUAL, TrainingPlan, plan_training, smooth, usual_layers
 from skmdn.learning.training import TrainingOptions
 
 ARCHITECTURE = Architecture(16, 3, 5, (4,), "silu")
@@ -257,9 +257,9 @@ X, y = make_friedman1(2100, 10, noise=1.0, random_state=0)
 
 
 def test_smooth_functions_of_many_features_want_more_decay():
-    model = MDNRegressor(n_estimators=2, max_iter=60, random_state=1).fit(X, y)
+    model = MDNRegressor(n_estimators=3, max_iter=60, random_state=1).fit(X, y)
     assert model.alpha_ == smooth(2100).weight_decay
-    usual = MDNRegressor(n_estimators=2, max_iter=60, alpha=0.02, random_state=1).fit(X, y)
+    usual = MDNRegressor(n_estimators=3, max_iter=60, alpha=0.02, random_state=1).fit(X, y)
     fresh = make_friedman1(2000, 10, noise=1.0, random_state=1)
     assert model.score(*fresh) > usual.score(*fresh) + 0.01
 
@@ -316,10 +316,10 @@ def test_ragged_functions_want_less():
 
 def test_trials_leave_no_trace(monkeypatch):
     """A model is the one that what was chosen makes, however it was."""
-    found = MDNRegressor(n_estimators=2, max_iter=60, random_state=1).fit(X, y)
-    plan = TrainingPlan(smooth(len(X)), 2)
+    found = MDNRegressor(n_estimators=3, max_iter=60, random_state=1).fit(X, y)
+    plan = TrainingPlan(smooth(len(X)), 3)
     monkeypatch.setattr("skmdn._fitting.plan_training", lambda *args: plan)
-    told = MDNRegressor(n_estimators=2, max_iter=60, random_state=1).fit(X, y)
+    told = MDNRegressor(n_estimators=3, max_iter=60, random_state=1).fit(X, y)
     assert_array_equal(found.predict(X[:5]), told.predict(X[:5]))
 
 
@@ -406,11 +406,20 @@ def test_the_number_of_networks_is_kept_where_training_goes_on():
 
 
 @pytest.mark.parametrize(
-    ("n_rows", "width"),
-    [(1, 24), (368, 24), (369, 32), (1000, 40), (1353, 48), (2007, 56), (2008, 64), (10**9, 64)],
+    ("n_rows", "width", "depth"),
+    [
+        (1, 24, 2),
+        (368, 24, 2),
+        (369, 32, 2),
+        (1000, 40, 2),
+        (1353, 48, 2),
+        (1999, 48, 2),
+        (2000, 48, 3),
+        (float("inf"), 48, 3),
+    ],
 )
-def test_few_rows_get_narrow_networks(n_rows, width):
-    assert usual_width(n_rows) == width
+def test_few_rows_get_narrow_networks_and_many_deep_ones(n_rows, width, depth):
+    assert usual_layers(n_rows) == (width,) * depth
 
 
 def test_widths_follow_the_distinct_rows_and_are_kept_where_training_goes_on():
@@ -429,4 +438,4 @@ def test_widths_follow_the_distinct_rows_and_are_kept_where_training_goes_on():
     assert model.set_params(hidden_layer_sizes=7).fit(X, y).hidden_layer_sizes_ == (7,)
     # The rows of a first block do not tell how many there will be.
     fresh = MDNRegressor(n_estimators=1, random_state=0)
-    assert fresh.partial_fit(X[few], y[few]).hidden_layer_sizes_ == (64, 64)
+    assert fresh.partial_fit(X[few], y[few]).hidden_layer_sizes_ == (48, 48, 48)

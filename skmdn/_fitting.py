@@ -43,10 +43,14 @@ def _told(parameter, usual):
 
 def _checked_sizes(sizes):
     """Return the widths of the hidden layers as a tuple."""
-    found = np.atleast_1d(sizes)
+    try:
+        found = np.atleast_1d(sizes)
+    except ValueError:  # lists of different lengths
+        found = np.array([])
     if found.ndim != 1 or found.size == 0 or found.dtype.kind not in "iu" or (found < 1).any():
         raise ValueError(
-            f"hidden_layer_sizes must be positive integers, at least one; got {sizes!r}"
+            'hidden_layer_sizes must be "auto" or positive integers, at least one; '
+            f"got {' '.join(repr(sizes).split())}"
         )
     return tuple(found.tolist())
 
@@ -87,6 +91,10 @@ class NetworkFitting(NetworkMixtures):
             self.__dict__.pop(name, None)
         table, generator = self._table(X, y, rows), self._generator()
         factor = 1.0 if continued else self._plan(table, generator.initial_seed())
+        if self.verbose:
+            layers, decay = self.hidden_layer_sizes_, self.alpha_
+            chosen = f"{self.n_estimators_} networks, hidden layers {layers}"
+            print(f"[MDNRegressor] {chosen}, weight decay {decay:.3g}")
         n_held_out = self._n_held_out(len(table))
         flat = self._starting_flat(table, generator, factor)
         size = equal_batch_size(len(table) - n_held_out, _told(self.batch_size, None))
@@ -169,11 +177,13 @@ class NetworkFitting(NetworkMixtures):
         return min(max(1, int(np.ceil(share * n_rows))), n_rows - 1)
 
     def _resolve_auto(self, n_rows):
-        """Take what is told; where that is "auto", what it was before, or what is usual."""
+        """Take what is told; where that is "auto", what it was before, or what is usual.
+
+        Infinitely many rows stand for a number that is not known: there may be many to come.
+        """
         before = self.__dict__.get
-        sizes = before("hidden_layer_sizes_", usual_layers(n_rows))
-        sizes = _told(self.hidden_layer_sizes, sizes)
-        self.hidden_layer_sizes_ = _checked_sizes(sizes)
+        layers = before("hidden_layer_sizes_", usual_layers(n_rows))
+        self.hidden_layer_sizes_ = _checked_sizes(_told(self.hidden_layer_sizes, layers))
         self.n_estimators_ = _told(self.n_estimators, before("n_estimators_", _USUAL_MEMBERS))
         self.alpha_ = float(_told(self.alpha, before("alpha_", USUAL.weight_decay)))
 
@@ -186,10 +196,6 @@ class NetworkFitting(NetworkMixtures):
         if self.n_estimators == self.validation_fraction == "auto":
             self.n_estimators_ = plan.n_members
         self.alpha_ = plan.smoothness.weight_decay
-        if self.verbose:
-            sizes = f"hidden layers {self.hidden_layer_sizes_}"
-            decay = f"weight decay {self.alpha_:.3g}"
-            print(f"[MDNRegressor] {self.n_estimators_} networks, {sizes}, {decay}")
         return plan.smoothness.frequency_factor
 
     def _options(self, n_rows):

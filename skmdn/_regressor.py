@@ -46,7 +46,8 @@ default="full"
         Standard deviation of every component in the units of y; only for ``"fixed"``.
     hidden_layer_sizes : int, array-like of int or "auto", default="auto"
         Widths of the hidden layers. "auto" is three of 48 units, or, on fewer than 2000 distinct
-        rows, two of ``1.25 * sqrt(n)``, rounded up to eights, 24 to 48; in `partial_fit` three.
+        rows, two of ``1.25 * sqrt(n)``, rounded up to eights, 24 to 48; three
+        where `partial_fit` begins.
     activation : {"silu", "relu", "tanh", "logistic", "identity"}, default="silu"
         Activation function of the hidden layers.
     n_estimators : int or "auto", default="auto"
@@ -79,7 +80,8 @@ default="full"
         begins to fall to zero, over about as many steps as before, or a few where hardly anything
         was learned; a twentieth of the checks so far, if that is more. "auto" is 2, or more for
         less than 400 rows, or 4 where ``n_estimators="auto"`` came to 5. While it falls, ten such
-        checks end training, or two where a twentieth of what was learned is lost again.
+        checks end training, or two where the score is then below the best by more than a twentieth
+        of what it rose after the first check.
     tol : float, default=2e-3
         By how much it must rise, in nats.
     reg_covar : float, default=1e-6
@@ -102,7 +104,7 @@ default="full"
     n_estimators_ : int
         How many they are.
     hidden_layer_sizes_ : tuple of int
-        The widths of their hidden layers.
+        The widths of their hidden layers; training that goes on keeps them under "auto".
     alpha_ : float
         The weight decay they were trained with; training that goes on keeps to it under "auto".
     atoms_ : ndarray of shape (n_atoms,) or (n_atoms, n_outputs)

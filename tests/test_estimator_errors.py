@@ -242,7 +242,8 @@ BAD_PARAMETERS = {
     "n_components": [0, -1, 1.5, "a", None],
     "noise_type": ["diag", None, 3],
     "fixed_noise_level": [0, -1.0, np.nan, np.inf, "a"],
-    "hidden_layer_sizes": [(), (0,), (8, -1), (1.5,), "abc", 0, [[3]], None, (3, "a"), (True,)],
+    "hidden_layer_sizes": [(), (0,), (8, -1), (1.5,), "abc", 0, [[3]], None, (3, "a"), (True,)]
+    + [["auto"], [[3], [4, 5]], np.array([[3], [4]])],
     "activation": ["gelu", None],
     "n_estimators": [0, 1.5, None, "many"],
     "point_estimate": ["max", None],

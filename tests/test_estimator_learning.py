@@ -344,7 +344,6 @@ def test_networks_together_are_foretold_by_pairs_of_them():
 def test_progress_is_printed(capsys):
     model = small(verbose=True, max_iter=50).fit(X, y)
     first, *lines = capsys.readouterr().out.splitlines()
-    # Choosing them takes time.
     told = f"2 networks, hidden layers (8,), weight decay {model.alpha_:.3g}"
     assert first == f"[MDNRegressor] {told}"
     assert len(lines) == len(model.validation_scores_)
@@ -353,7 +352,8 @@ def test_progress_is_printed(capsys):
     assert lines[-1].startswith(f"[MDNRegressor] iteration {model.n_iter_}:")
     assert f"{last:.4f} (best {model.best_validation_score_:.4f})" in lines[-1]
     small(verbose=1, max_iter=50, early_stopping=False).fit(X, y)
-    lines = capsys.readouterr().out.splitlines()
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == "[MDNRegressor] 2 networks, hidden layers (8,), weight decay 0.02"
     assert lines
     assert all("training log-likelihood" in line for line in lines)
     small(max_iter=50).fit(X, y)

@@ -109,8 +109,8 @@ _FALL_FROM, _FALL_SHARE, _LEAST_FALL = 0.4, 1.2, 200
 #: Where there is not, a fall of more than a pass gains a thousandth, and takes as long as all did.
 LEAST_LEARNED = 0.04
 #: Checks without a better score that end training while the step falls: many, as scores often rise
-#: again at its end; but few where more than this share of what was learned is lost. It is not made
-#: up for.
+#: again at its end; but few where they are below the best by more than this share of what was
+#: learned: such a loss is not made up for.
 _LATE_PATIENCE, _PATIENCE_WITH_LOSS, _CLEAR_LOSS = 10, 2, 0.05
 
 

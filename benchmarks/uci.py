@@ -75,7 +75,7 @@ def no_gain(pair, mixed, n_members):
 
 _ARCHITECTURE = "skmdn._fitting.Architecture"
 _TRAINING = "skmdn.learning.training"
-# Each ingredient off, or its strength halved and doubled, one at a time.
+# Each ingredient off, weaker or stronger, one at a time.
 ABLATIONS = {
     "members 1": Variant({"n_estimators": 1}),
     "members 8": Variant({"n_estimators": 8}),

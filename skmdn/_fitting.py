@@ -92,9 +92,8 @@ class NetworkFitting(NetworkMixtures):
         table, generator = self._table(X, y, rows), self._generator()
         factor = 1.0 if continued else self._plan(table, generator.initial_seed())
         if self.verbose:
-            layers, decay = self.hidden_layer_sizes_, self.alpha_
-            chosen = f"{self.n_estimators_} networks, hidden layers {layers}"
-            print(f"[MDNRegressor] {chosen}, weight decay {decay:.3g}")
+            chosen = f"{self.n_estimators_} networks, hidden layers {self.hidden_layer_sizes_}"
+            print(f"[MDNRegressor] {chosen}, weight decay {self.alpha_:.3g}")
         n_held_out = self._n_held_out(len(table))
         flat = self._starting_flat(table, generator, factor)
         size = equal_batch_size(len(table) - n_held_out, _told(self.batch_size, None))

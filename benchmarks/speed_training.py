@@ -49,7 +49,12 @@ def our_pass(
     flat = starting_point(architecture, loss, table, generator).to(device)
     objective = MixtureObjective(architecture, loss, flat, table.to(device), 0, batch)
     optimizer = AveragedAdamW(flat, USUAL.weight_decay)
-    return torch.no_grad()(lambda: one_pass(objective, optimizer, 0.01, generator))
+
+    def a_pass():
+        with torch.no_grad(), objective.threads():
+            return one_pass(objective, optimizer, 0.01, generator)
+
+    return a_pass
 
 
 def plain_pass(model: torch.nn.Module, batch: int, n_features: int, device: str, **adam):

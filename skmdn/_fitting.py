@@ -18,11 +18,22 @@ from skmdn.learning.features import NormalScores
 from skmdn.learning.initialization import starting_point
 from skmdn.learning.network import Architecture, MixtureNetwork
 from skmdn.learning.noise import NOISE_MODELS
-from skmdn.learning.objective import MixtureObjective, equal_batch_size, held_out_share
-from skmdn.learning.planning import USUAL, plan_training, usual_layers
+from skmdn.learning.objective import (
+    MixtureObjective,
+    equal_batch_size,
+    held_out_share,
+    rows_held_out,
+)
+from skmdn.learning.planning import USUAL, TrainingPlan, plan_training, usual_layers
 from skmdn.learning.rows import canonical_rows, dense
-from skmdn.learning.threads import threads_for
-from skmdn.learning.training import AveragedAdamW, TrainingOptions, one_pass, train, usual_patience
+from skmdn.learning.training import (
+    AveragedAdamW,
+    Training,
+    TrainingOptions,
+    one_pass,
+    usual_patience,
+)
+from skmdn.learning.trials import Smoothness
 
 #: Networks, where nothing says that fewer suffice; how many times as long these wait for a better
 #: score: they take little time, and what little there is to learn may come late.
@@ -90,21 +101,15 @@ class NetworkFitting(NetworkMixtures):
         for name in ("_optimizer", *_OF_FIT):
             self.__dict__.pop(name, None)
         table, generator = self._table(X, y, rows), self._generator()
-        factor = 1.0 if continued else self._plan(table, generator.initial_seed())
-        if self.verbose:
-            chosen = f"{self.n_estimators_} networks, hidden layers {self.hidden_layer_sizes_}"
-            print(f"[MDNRegressor] {chosen}, weight decay {self.alpha_:.3g}")
-        n_held_out = self._n_held_out(len(table))
-        flat = self._starting_flat(table, generator, factor)
-        size = equal_batch_size(len(table) - n_held_out, _told(self.batch_size, None))
-        with threads_for(self._architecture().n_parameters * size):
-            objective = self._objective(table, flat, n_held_out, size)
-            result = train(objective, self._options(len(table)), generator, self._report)
+        training = self._training(table, generator, continued)
+        objective = training.objective
+        with objective.threads():
+            result = training.finish(self._report)
             found = calibrate(objective, result.flat)
         self._keep(result.flat, found.member_factor, found.pooled_factors)
         self._keep_history(result, found.score)
         marks = fingerprints(table[:, : X.shape[1]].cpu().numpy())
-        self._held_out = HeldOut(rows.positions, marks, n_held_out)
+        self._held_out = HeldOut(rows.positions, marks, objective.n_held_out)
 
     def _partial_fit(self, X, y, sample_weight):
         first = not hasattr(self, "network_")
@@ -126,9 +131,8 @@ class NetworkFitting(NetworkMixtures):
         optimizer.weight_decay = self.alpha_  # which may have been told anew
         # As 1 / sqrt(t), with averaging: good wherever the blocks end (Moulines & Bach 2011).
         learning_rate = self.learning_rate_init / np.sqrt(1.0 + self._n_steps / _STEADY_STEPS)
-        size = equal_batch_size(len(table), _told(self.batch_size, None))
-        with threads_for(self._architecture().n_parameters * size):
-            objective = self._objective(table, optimizer.flat, 0, size)
+        objective = self._objective(table, optimizer.flat, 0)
+        with objective.threads():
             loss, n_steps = one_pass(objective, optimizer, learning_rate, generator)
         # What held-out rows told `fit` about the variances still holds.
         factors = (getattr(self, name, 1.0) for name in ("_member_factor", "_pooled_factors"))
@@ -173,7 +177,7 @@ class NetworkFitting(NetworkMixtures):
         if not self.early_stopping:
             return 0
         share = _told(self.validation_fraction, held_out_share(self.n_estimators_))
-        return min(max(1, int(np.ceil(share * n_rows))), n_rows - 1)
+        return rows_held_out(n_rows, share)
 
     def _resolve_auto(self, n_rows):
         """Take what is told; where that is "auto", what it was before, or what is usual.
@@ -186,16 +190,35 @@ class NetworkFitting(NetworkMixtures):
         self.n_estimators_ = _told(self.n_estimators, before("n_estimators_", _USUAL_MEMBERS))
         self.alpha_ = float(_told(self.alpha, before("alpha_", USUAL.weight_decay)))
 
+    def _training(self, table, generator, continued):
+        """Return the training to go on with to the end; what is "auto" is decided."""
+        plan = TrainingPlan(Smoothness(self.alpha_, 1.0), self.n_estimators_)
+        if self.alpha == "auto" and self.early_stopping and not continued:
+            plan = self._plan(table, generator.initial_seed())
+        if self.verbose:
+            chosen = f"{self.n_estimators_} networks, hidden layers {self.hidden_layer_sizes_}"
+            print(f"[MDNRegressor] {chosen}, weight decay {self.alpha_:.3g}")
+        options, n_held_out = self._options(len(table)), self._n_held_out(len(table))
+        if plan.begun is not None and self._is_whole(plan.begun.objective, n_held_out):
+            plan.begun.options = options
+            return plan.begun
+        flat = self._starting_flat(table, generator, plan.smoothness.frequency_factor)
+        objective = self._objective(table, flat, n_held_out)
+        with objective.threads():
+            return Training(objective, options, generator)
+
     def _plan(self, table, seed):
-        """Let short trainings tell what is "auto"; return the factor of the frequencies."""
-        if self.alpha != "auto" or not self.early_stopping:
-            return 1.0
+        """Let short trainings tell what is "auto"."""
         given = self._architecture(), self._loss, table, self._options(len(table))
         plan = plan_training(*given, _told(self.batch_size, None), seed)
         if self.n_estimators == self.validation_fraction == "auto":
             self.n_estimators_ = plan.n_members
         self.alpha_ = plan.smoothness.weight_decay
-        return plan.smoothness.frequency_factor
+        return plan
+
+    def _is_whole(self, objective, n_held_out):
+        """Tell whether what was begun trains all networks, on the rows that they should see."""
+        return (objective.architecture, objective.n_held_out) == (self._architecture(), n_held_out)
 
     def _options(self, n_rows):
         patience = usual_patience(n_rows)
@@ -224,7 +247,8 @@ class NetworkFitting(NetworkMixtures):
             flat = starting_point(architecture, self._loss, sample, generator, frequency_factor)
         return flat.to(torch_device(self.device))
 
-    def _objective(self, table, flat, n_held_out, size):
+    def _objective(self, table, flat, n_held_out):
+        size = equal_batch_size(len(table) - n_held_out, _told(self.batch_size, None))
         return MixtureObjective(self._architecture(), self._loss, flat, table, n_held_out, size)
 
     def _architecture(self):

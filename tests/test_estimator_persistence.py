@@ -179,7 +179,7 @@ def test_an_error_in_training_leaves_the_surroundings_alone(monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("skmdn._fitting.train", interrupted)
+    monkeypatch.setattr("skmdn._fitting.Training", interrupted)
     monkeypatch.setattr("skmdn._fitting.one_pass", interrupted)
     for learn in (model.fit, model.partial_fit):
         with pytest.raises(KeyboardInterrupt):

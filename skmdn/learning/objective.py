@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import TypeAlias
 
 import numpy as np
@@ -13,6 +15,7 @@ from .arrays import Array, as_array, as_tensor
 from .calibration import search_factors, settled_factors, training_score
 from .loss import MixtureLoss
 from .network import Architecture, ClosedForm, raw_outputs
+from .threads import threads_for
 
 #: Features (E, B, F), targets (E, D, B) and weights (E, B) of rows of each member.
 Batch: TypeAlias = tuple[Tensor, Tensor, Tensor]
@@ -54,6 +57,11 @@ def held_out_share(n_members: int) -> float:
     return _BY_ALL / n_members if n_members >= _FEWEST_SHARING else _BY_EACH
 
 
+def rows_held_out(n_rows: int, share: float) -> int:
+    """Return how many rows a share is: at least one, and one less than all at most."""
+    return min(max(1, math.ceil(share * n_rows)), n_rows - 1)
+
+
 def held_out_starts(n_rows: int, n_members: int) -> np.ndarray:
     """Return where on the circle of all rows the rows begin that each member holds out."""
     return np.arange(n_members) * n_rows // n_members
@@ -92,7 +100,6 @@ class MixtureObjective:
         n_mixed: int | None = None,
     ):
         self.architecture, self.table = architecture, table
-        self.loss = loss.like(as_array(flat))
         self.flat, self.gradient = flat, torch.zeros_like(flat)
         self.n_rows, self.n_held_out = len(table), n_held_out
         self.n_train = self.n_rows - n_held_out
@@ -102,9 +109,6 @@ class MixtureObjective:
         #: Members whose mixture is judged.
         self.n_mixed = n_mixed or architecture.n_members
         self.offsets = torch.from_numpy(starts).to(table.device).unsqueeze(1)
-        self.network = ClosedForm(architecture, flat, self.gradient, batch_size)
-        self.d_raw = as_array(self.network.d_raw)
-        self.parts, self.d_parts = map(self.loss.split, (as_array(self.network.raw), self.d_raw))
         self.batch_size, self.n_batches = batch_size, -(-self.n_train // batch_size)
         #: Where the search for the variances' factors stands; not yet begun.
         self.factors: tuple[float, float] | None = None
@@ -113,6 +117,15 @@ class MixtureObjective:
         #: What mixing the members surely added then.
         self.gain = 0.0
         self.n_in_batch = batch_size * architecture.n_members
+        with self.threads():
+            self.loss = loss.like(as_array(flat))
+            self.network = ClosedForm(architecture, flat, self.gradient, batch_size)
+            raw, self.d_raw = as_array(self.network.raw), as_array(self.network.d_raw)
+        self.parts, self.d_parts = map(self.loss.split, (raw, self.d_raw))
+
+    def threads(self) -> AbstractContextManager[None]:
+        """Use as many threads as a step is worth; all else that is asked of it needs them, too."""
+        return threads_for(self.architecture.n_parameters * self.batch_size)
 
     def rows(self, positions: Tensor) -> Tensor:
         """Return the rows (E, B) of the members at positions (B,) of their training rows."""

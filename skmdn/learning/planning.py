@@ -19,25 +19,9 @@ from torch import Tensor
 from .initialization import starting_point
 from .loss import MixtureLoss
 from .network import Architecture
-from .objective import MixtureObjective, equal_batch_size, held_out_share
-from .threads import threads_for
-from .training import LEAST_LEARNED, TrainingOptions, begin
-from .trials import Trial
-
-
-class Smoothness(NamedTuple):
-    """What training takes for granted about the function it is to find.
-
-    Attributes
-    ----------
-    weight_decay : float
-        See `TrainingOptions`.
-    frequency_factor : float
-        How many times as high the frequencies of the embedding start.
-    """
-
-    weight_decay: float
-    frequency_factor: float
+from .objective import MixtureObjective, equal_batch_size, held_out_share, rows_held_out
+from .training import LEAST_LEARNED, Training, TrainingOptions
+from .trials import Smoothness, Trial
 
 
 class TrainingPlan(NamedTuple):
@@ -49,10 +33,13 @@ class TrainingPlan(NamedTuple):
         What suits the data.
     n_members : int
         As many networks as are worth training.
+    begun : Training, default=None
+        The trial that was chosen, if it has all these networks, and all rows: to go on with.
     """
 
     smoothness: Smoothness
     n_members: int
+    begun: Training | None = None
 
 
 class _Rule(NamedTuple):
@@ -78,10 +65,20 @@ class _Rule(NamedTuple):
 
 
 class _Candidate(NamedTuple):
-    """What is tried, and the lead on the usual one without which it is given up early on."""
+    """What may be better than the usual one.
+
+    Attributes
+    ----------
+    smoothness : Smoothness
+    least_early_lead : float
+        The lead on the usual one without which it is given up early on.
+    least_gain : float
+        What mixing networks of the usual one must gain in the end for it to be worth a trial.
+    """
 
     smoothness: Smoothness
     least_early_lead: float
+    least_gain: float = 0.0
 
 
 #: What suits most data, and ragged functions, where rows are many enough to show one.
@@ -93,7 +90,7 @@ _OF_MANY_ROWS = _Rule(5, 5, 15, n_errors=0.0, most_learned=math.inf)
 #: Fewest members that tell how much of what they say is chance.
 _FEWEST_MEMBERS = 5
 #: Where rows begin to be many; most that are looked at.
-_MANY_ROWS, _MOST_ROWS = 2000, 2**14
+_MANY_ROWS, _MOST_ROWS = 2000, 2**16
 #: Few rows that are fewer than this for each feature call for smoothness without a trial, but not
 #: for as much decay as rows that show noise.
 _ROWS_A_FEATURE, _OF_WIDE_DATA = 20, Smoothness(0.1, 0.25)
@@ -118,7 +115,7 @@ def smooth(n_rows: int) -> Smoothness:
     """Return what suits smooth functions of many features.
 
     A decay of 8 / sqrt(n) is about the best there, from 0.4 for 400 rows to 0.1 for 7,000. It is
-    at most 0.5, and 1/16 at the least.
+    at most 0.5, and 1/32 at the least.
     """
     return Smoothness(8.0 / math.sqrt(min(max(n_rows, 256), _MOST_ROWS)), 0.25)
 
@@ -127,10 +124,12 @@ def _candidates(n_rows: int) -> list[_Candidate]:
     """Return what may be better than the usual smoothness, the first to be tried first.
 
     They lie on either side of it: where one is better, the other hardly is. Slow waves that suit
-    the data lead from the start; fast ones fall behind first.
+    the data lead from the start; fast ones fall behind first. Slow ones make networks differ less,
+    which is of no use where they hardly do.
     """
-    calm, rough = _Candidate(smooth(n_rows), 0.0), _Candidate(_ROUGH, -0.1)
-    return [calm] if n_rows < _MANY_ROWS else [rough, calm]
+    if n_rows < _MANY_ROWS:
+        return [_Candidate(smooth(n_rows), 0.0)]
+    return [_Candidate(_ROUGH, -0.1), _Candidate(smooth(n_rows), 0.0, _LITTLE)]
 
 
 @dataclass(frozen=True)
@@ -154,19 +153,15 @@ class _Trials:
 
     def of(self, tried: Smoothness) -> Trial:
         """Return the training with a smoothness, not yet begun."""
-        generator = torch.Generator().manual_seed(self.seed)
-        options = replace(self.options, weight_decay=tried.weight_decay)
-        objective = self._objective(tried.frequency_factor, generator)
-        return Trial(objective, begin(objective, options, generator))
-
-    def _objective(self, frequency_factor: float, generator: torch.Generator) -> MixtureObjective:
         few, table = replace(self.architecture, n_members=self.n_members), self.table
-        n_held_out = int(held_out_share(self.n_members) * len(table))
+        generator = torch.Generator().manual_seed(self.seed)
+        flat = starting_point(few, self.loss, table.cpu(), generator, tried.frequency_factor)
+        n_held_out = rows_held_out(len(table), held_out_share(self.n_members))
         size = equal_batch_size(len(table) - n_held_out, self.batch_size)
-        flat = starting_point(few, self.loss, table.cpu(), generator, frequency_factor)
         given = self.loss, flat.to(table.device), table, n_held_out, size
-        with threads_for(few.n_parameters * size):
-            return MixtureObjective(few, *given, n_mixed=self.architecture.n_members)
+        options = replace(self.options, weight_decay=tried.weight_decay)
+        objective = MixtureObjective(few, *given, n_mixed=self.architecture.n_members)
+        return Trial(tried, objective, options, generator)
 
 
 def plan_training(
@@ -184,7 +179,8 @@ def plan_training(
     all rows among them, what mixing them gains is carried over to the members that are to be
     trained. Ragged ones, which err each its own way, gain most. Where rows are many, the usual
     trial ends within its checks and what mixing surely gains is hardly anything, no more than
-    these few are worth training.
+    these few are worth training. Where the trial that is chosen has all networks, and all rows are
+    looked at, it is the beginning of their training, which goes on from there.
 
     Parameters
     ----------
@@ -206,13 +202,16 @@ def plan_training(
     if rule.n_errors and n_members < _FEWEST_MEMBERS:
         return TrainingPlan(USUAL, n_members)
     few = min(rule.n_members, n_members)
-    table = table[:_MOST_ROWS]
-    trials = _Trials(architecture, loss, table, options, batch_size, seed, few)
+    looked_at = table[:_MOST_ROWS]
+    trials = _Trials(architecture, loss, looked_at, options, batch_size, seed, few)
     usual = trials.of(USUAL)
     suited = _suited(usual, trials.of, _candidates(n_rows), rule)
-    if n_rows >= _LONG_FIT and suited == USUAL and usual.gained() < _LITTLE:
+    is_long = n_rows >= _LONG_FIT and n_members > few
+    if is_long and suited is usual and usual.gained() < _LITTLE:
         n_members = few
-    return TrainingPlan(suited, n_members)
+        usual.judge_mixtures_of(few)
+    whole = few == n_members and len(looked_at) == n_rows
+    return TrainingPlan(suited.smoothness, n_members, suited.training if whole else None)
 
 
 def _suited(
@@ -220,17 +219,19 @@ def _suited(
     trial_of: Callable[[Smoothness], Trial],
     candidates: list[_Candidate],
     rule: _Rule,
-) -> Smoothness:
-    """Return the first candidate that is clearly better than the usual smoothness, or that."""
+) -> Trial:
+    """Return the trial of the first candidate that is clearly better than the usual, or that."""
     if not _tells(usual, rule):
-        return USUAL
+        return usual
     for candidate in candidates:
+        if usual.gained() < candidate.least_gain:
+            continue
         trial = trial_of(candidate.smoothness)
         early = trial.scores(rule.n_early).lead(usual.scores(rule.n_early), rule.n_early)
         # Where all are given up early on, the usual training need not go on, either.
         if not early < candidate.least_early_lead and _is_clearly_better(trial, usual, rule):
-            return candidate.smoothness
-    return USUAL
+            return trial
+    return usual
 
 
 def _tells(usual: Trial, rule: _Rule) -> bool:

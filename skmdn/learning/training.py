@@ -13,7 +13,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any, Protocol
 
 import torch
@@ -200,58 +200,22 @@ def one_pass(
     return mean_of(losses), len(losses)
 
 
-def train(
-    objective: Objective,
-    options: TrainingOptions,
-    generator: torch.Generator,
-    report: Callable[[TrainingResult], None] = lambda result: None,
-) -> TrainingResult:
+class Training:
     """Train until the held-out score no longer rises, or for ``max_iter`` passes.
+
+    It can be looked at on its way: what `rise` and `fall` yield is there at each check, and
+    nothing is done before the next one is asked for.
 
     Parameters
     ----------
     objective : Objective
     options : TrainingOptions
+        Others may be given on the way.
     generator : torch.Generator
         Shuffles the rows.
-    report : callable
-        Called after each check with the result so far.
-
-    Returns
-    -------
-    TrainingResult
     """
-    run = _Run(objective, options)
-    batches, size = run.batches(generator), options.learning_rate
-    for result in run.descend(batches, repeat(size), options.tol, run.patience):
-        report(result)
-    if run.has_batches:
-        run.return_to_best()
-        n_steps = run.fall_length()
-        falling = (size * _FALL_FROM * (1.0 - i / n_steps) ** 2 for i in range(n_steps))
-        for result in run.descend(batches, falling, 0.0, run.late_patience):
-            report(result)
-    if run.has_batches:
-        run.result.stop_reason = "converged"
-    return run.result
 
-
-def begin(
-    objective: Objective, options: TrainingOptions, generator: torch.Generator
-) -> Iterator[TrainingResult]:
-    """Train as `train` does until the step would begin to fall; yield what there is at each check.
-
-    Nothing is done before the next check is asked for.
-    """
-    run = _Run(objective, options)
-    sizes = repeat(options.learning_rate)
-    yield from run.descend(run.batches(generator), sizes, options.tol, run.patience)
-
-
-class _Run:
-    """One training: what it works on, and how far it has come."""
-
-    def __init__(self, objective: Objective, options: TrainingOptions):
+    def __init__(self, objective: Objective, options: TrainingOptions, generator: torch.Generator):
         self.objective, self.options = objective, options
         self.optimizer = AveragedAdamW(objective.flat, options.weight_decay)
         self.steps_per_check = max(_STEPS_PER_CHECK, objective.n_batches)
@@ -261,8 +225,34 @@ class _Run:
         self.result = TrainingResult(objective.flat.clone(), best_score=best_score)
         #: Whether there were batches to the end.
         self.has_batches = True
+        #: The score that others must beat, and the checks since it was reached.
+        self.mark, self.stale = best_score, 0
+        self._batches = self._all_batches(generator)
 
-    def batches(self, generator: torch.Generator) -> Iterator[Any]:
+    def finish(
+        self, report: Callable[[TrainingResult], None] = lambda result: None
+    ) -> TrainingResult:
+        """Go on to the end; ``report`` is called after each check with the result so far."""
+        for result in chain(self.rise(), self.fall()):
+            report(result)
+        if self.has_batches:
+            self.result.stop_reason = "converged"
+        return self.result
+
+    def rise(self) -> Iterator[TrainingResult]:
+        """Go on until the step should begin to fall; yield the result so far at each check."""
+        return self.descend(repeat(self.options.learning_rate), self.options.tol, self.patience)
+
+    def fall(self) -> Iterator[TrainingResult]:
+        """Go back to the best, and let the step fall to zero from there on."""
+        if not self.has_batches:
+            return
+        self.return_to_best()
+        size, n_steps = self.options.learning_rate * _FALL_FROM, self.fall_length()
+        falling = (size * (1.0 - i / n_steps) ** 2 for i in range(n_steps))
+        yield from self.descend(falling, 0.0, self.late_patience)
+
+    def _all_batches(self, generator: torch.Generator) -> Iterator[Any]:
         """Yield the batches of all passes."""
         for _ in range(self.options.max_iter):
             self.result.n_iter += 1
@@ -287,30 +277,27 @@ class _Run:
         return max(_LEAST_FALL, self.steps_per_check, int(share * self.result.n_steps))
 
     def descend(
-        self,
-        batches: Iterator[Any],
-        sizes: Iterable[float],
-        tol: float,
-        patience: Callable[[], float],
+        self, sizes: Iterable[float], tol: float, patience: Callable[[], float]
     ) -> Iterator[TrainingResult]:
         """Take steps of these sizes until the score has not risen by ``tol`` for a while.
 
         Yields the result so far after each check. It is over before when there are no batches.
         """
-        stale, losses, mark = 0, [], self.result.best_score
+        losses: list[Array] = []
         for size in sizes:
-            batch = next(batches, None)
+            if not losses and self.stale >= patience():
+                break
+            batch = next(self._batches, None)
             self.has_batches = batch is not None
             if not self.has_batches:
                 break
             losses.append(take_step(self.objective, self.optimizer, batch, size))
             if len(losses) == self.steps_per_check:
-                score, losses, stale = self.check(losses), [], stale + 1
-                if score > mark + tol:
-                    stale, mark = 0, score
+                score, losses = self.check(losses), []
+                self.stale += 1
+                if score > self.mark + tol:
+                    self.stale, self.mark = 0, score
                 yield self.result
-                if stale >= patience():
-                    break
         if losses:
             self.check(losses)
             yield self.result
@@ -331,3 +318,8 @@ class _Run:
         """Go on from the best parameters so far."""
         self.optimizer.average.copy_(self.result.flat)
         self.optimizer.restart()
+        self.mark, self.stale = self.result.best_score, 0
+
+    def judge_anew(self) -> None:
+        """Judge the best parameters so far once more, as others will be from now on."""
+        self.result.best_score = self.mark = self.objective.judge(self.result.flat)

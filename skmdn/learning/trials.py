@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
@@ -11,8 +10,22 @@ import torch
 from torch import Tensor
 
 from .objective import MixtureObjective
-from .threads import threads_for
-from .training import TrainingResult
+from .training import Training, TrainingOptions
+
+
+class Smoothness(NamedTuple):
+    """What training takes for granted about the function it is to find.
+
+    Attributes
+    ----------
+    weight_decay : float
+        See `TrainingOptions`.
+    frequency_factor : float
+        How many times as high the frequencies of the embedding start.
+    """
+
+    weight_decay: float
+    frequency_factor: float
 
 
 class TrialScores(NamedTuple):
@@ -65,14 +78,25 @@ class Trial:
 
     Parameters
     ----------
+    smoothness : Smoothness
+        What is tried.
     objective : MixtureObjective
         What is trained.
-    results : iterator of TrainingResult
-        Goes on to the next check when it is asked for one; see `skmdn.learning.training.begin`.
+    options, generator
+        As `Training` takes them.
     """
 
-    def __init__(self, objective: MixtureObjective, results: Iterator[TrainingResult]):
-        self.objective, self.results = objective, results
+    def __init__(
+        self,
+        smoothness: Smoothness,
+        objective: MixtureObjective,
+        options: TrainingOptions,
+        generator: torch.Generator,
+    ):
+        self.smoothness, self.objective = smoothness, objective
+        with objective.threads():
+            self.training = Training(objective, options, generator)
+        self.results = self.training.rise()
         self.mixed: list[float] = []
         self.gains: list[float] = []
         self.members: list[Tensor] = []
@@ -81,7 +105,7 @@ class Trial:
 
     def scores(self, n_checks: int) -> TrialScores:
         """Return the scores at the first checks, if training does not end before."""
-        with threads_for(self.objective.architecture.n_parameters * self.objective.batch_size):
+        with self.objective.threads():
             for result in islice(self.results, max(0, n_checks - len(self.mixed))):
                 self.mixed.append(result.scores[-1])
                 self.members.append(self.objective.member_scores)
@@ -95,5 +119,15 @@ class Trial:
         return TrialScores(mixed, torch.stack(self.members[:n_checks]) / n_targets, gains)
 
     def gained(self) -> float:
-        """Return what mixing all members surely adds in the end; infinity if that is not known."""
-        return self.scores(len(self.mixed)).gained() if self.is_over else math.inf
+        """Return what mixing all members surely adds in the end; infinity if that is not known.
+
+        Two of them must hold a row out to tell.
+        """
+        is_known = self.is_over and self.objective.n_shared > 0
+        return self.scores(len(self.mixed)).gained() if is_known else math.inf
+
+    def judge_mixtures_of(self, n_members: int) -> None:
+        """Judge by what mixtures of so many members are worth, from now on."""
+        self.objective.n_mixed = n_members
+        with self.objective.threads():
+            self.training.judge_anew()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pickle
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
+from sklearn.base import clone
 from sklearn.datasets import make_friedman1
 
 from skmdn import MDNRegressor
@@ -33,7 +35,7 @@ def trials(monkeypatch):
     class Trials(dict):
         def __init__(self):
             super().__init__()
-            self.asked, self.chance, self.gain = [], 0.0, 0.3
+            self.asked, self.judged_anew, self.chance, self.gain = [], [], 0.0, 0.3
             self.early, self.n_checks, self.most_checks = {}, {}, 99
 
         def start(self, architecture, loss, table, generator, factor):
@@ -43,14 +45,26 @@ def trials(monkeypatch):
 
         def objective(self, few, loss, flat, table, n_held_out, batch_size, n_mixed):
             self.rows = len(table), n_held_out, batch_size
-            self.n_mixed = n_mixed
-            return SimpleNamespace(architecture=few, loss=loss, batch_size=batch_size)
+            # No training that anything would go on with: it holds no rows out.
+            return SimpleNamespace(
+                loss=loss,
+                n_mixed=n_mixed,
+                architecture=few,
+                n_held_out=0,
+                n_shared=few.n_members // 5,
+                threads=nullcontext,
+            )
 
-        def begin(self, objective, options, generator):
+        def training(self, objective, options, generator):
             tried = options.weight_decay, self.factor
-            self.asked.append((tried, self.n_members, self.n_mixed, self.rows, self.seed))
-            chance = self.chance * (-1) ** len(self.asked)
-            return self.checks(tried, objective, chance)
+            self.asked.append((tried, self.n_members, objective.n_mixed, self.rows, self.seed))
+            checks = self.checks(tried, objective, self.chance * (-1) ** len(self.asked))
+            return SimpleNamespace(
+                tried=tried,
+                objective=objective,
+                rise=lambda: checks,
+                judge_anew=lambda: self.judged_anew.append(objective.n_mixed),
+            )
 
         def checks(self, tried, objective, chance):
             late = 0.1 if tried == USUAL else 0.05
@@ -69,7 +83,7 @@ def trials(monkeypatch):
     trials = Trials()
     monkeypatch.setattr(module, "starting_point", trials.start)
     monkeypatch.setattr(module, "MixtureObjective", trials.objective)
-    monkeypatch.setattr(module, "begin", trials.begin)
+    monkeypatch.setattr("skmdn.learning.trials.Training", trials.training)
     return trials
 
 
@@ -118,7 +132,7 @@ def test_with_few_rows_it_must_be_more_than_chance(trials, calm, chance, expecte
     trials.update({USUAL: 0.0, smooth(1999): calm})
     trials.chance = chance
     assert chosen(1999) == expected
-    asked = [(tried, 8, 16, (1999, 312, 282), 3) for tried in (USUAL, smooth(1999))]
+    asked = [(tried, 8, 16, (1999, 313, 281), 3) for tried in (USUAL, smooth(1999))]
     assert trials.asked == asked
 
 
@@ -190,41 +204,88 @@ def test_few_networks_suffice_where_mixing_gains_little(
     trials.update({USUAL: -0.28, ROUGH: -0.28, smooth(n_rows): -0.28})
     trials.early = dict.fromkeys(trials, -0.28)
     trials.gain, trials.most_checks = gain, most_checks
-    assert planned(n_rows) == (USUAL, expected)
+    assert planned(n_rows)[:2] == (USUAL, expected)
+    assert trials.judged_anew == [5] * (expected == 5)
     trials.gain = 2.0 * gain  # each target's counts
     assert planned(n_rows, n_targets=2).n_members == expected
     three = Architecture(3, 3, 5, (4,), "silu")
     assert planned(n_rows, three).n_members == 3
 
 
+@pytest.mark.parametrize(
+    ("n_members", "most_checks", "gain", "is_tried"),
+    [
+        (16, 14, 0.009, False),
+        (16, 14, 0.011, True),
+        (16, 15, 0.009, True),  # networks might still differ
+        (4, 14, 0.0, True),  # no two hold a row out: it is not known
+    ],
+)
+def test_more_smoothness_is_of_no_use_where_networks_hardly_differ(
+    trials, n_members, most_checks, gain, is_tried
+):
+    trials.update({USUAL: 0.0, ROUGH: 0.0, smooth(5000): 0.5})
+    trials.early = {USUAL: -0.1, ROUGH: -0.1, smooth(5000): 0.0}
+    trials.gain, trials.most_checks = gain, most_checks
+    expected = smooth(5000) if is_tried else USUAL
+    assert chosen(5000, Architecture(n_members, 3, 5, (4,), "silu")) == expected
+    assert (smooth(5000) in trials.n_checks) == is_tried
+
+
 def test_only_networks_of_the_smoothness_that_is_chosen_can_suffice(trials):
     trials.update({USUAL: 0.0, ROUGH: 0.02})
     trials.early, trials.gain, trials.most_checks = {USUAL: -0.1, ROUGH: 0.0}, 0.0, 14
-    assert planned(10_000) == (ROUGH, 16)
+    assert planned(10_000) == (ROUGH, 16, None)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "n_members", "rough", "expected"),
+    [
+        (5000, 5, 0.0, USUAL),
+        (5000, 1, 0.02, ROUGH),
+        (5000, 6, 0.02, None),  # five of them were tried
+        (1000, 8, 0.0, USUAL),
+        (2**16, 5, 0.02, ROUGH),
+        (2**16 + 1, 5, 0.02, None),  # not all rows were looked at
+    ],
+)
+def test_a_trial_of_all_networks_and_rows_is_gone_on_with(
+    trials, n_rows, n_members, rough, expected
+):
+    trials.update({USUAL: 0.0, ROUGH: rough, smooth(n_rows): -9.0})
+    plan = planned(n_rows, Architecture(n_members, 3, 5, (4,), "silu"))
+    assert plan.n_members == n_members
+    assert (plan.begun and plan.begun.tried) == expected
+    assert trials.judged_anew == []
+
+
+def test_so_are_the_few_networks_that_suffice(trials):
+    trials[USUAL] = -0.37
+    trials.gain, trials.most_checks = 0.0, 3
+    assert planned(2**16).begun.objective.n_mixed == 5
+    assert planned(2**16 + 1)[1:] == (5, None)
 
 
 def test_training_that_was_left_early_is_not_over(trials):
     """The others are so far behind at the fifth check that the usual one need not go on."""
     trials.update({USUAL: 0.0, ROUGH: -9.0, smooth(10_000): -9.0})
     trials.early, trials.gain = {USUAL: 0.0, ROUGH: -9.0, smooth(10_000): -9.0}, 0.0
-    assert planned(10_000) == (USUAL, 16)
+    assert planned(10_000) == (USUAL, 16, None)
     assert trials.n_checks[USUAL] == 5
 
 
 def trial(*scores):
     """A training of five members, of which each has the score of all."""
-    objective = SimpleNamespace(
-        architecture=SimpleNamespace(n_parameters=1),
-        batch_size=1,
-        loss=SimpleNamespace(n_targets=1),
-    )
+    objective = SimpleNamespace(loss=SimpleNamespace(n_targets=1), threads=nullcontext)
 
-    def results():
+    def rise():
         for i, score in enumerate(scores):
             objective.member_scores, objective.gain = torch.full((5,), score), 0.0
             yield SimpleNamespace(scores=scores[: i + 1])
 
-    return module.Trial(objective, results())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skmdn.learning.trials.Training", lambda *args: SimpleNamespace(rise=rise))
+        return module.Trial(USUAL, objective, OPTIONS, torch.Generator())
 
 
 @pytest.mark.parametrize("rule", [module._OF_FEW_ROWS, module._OF_MANY_ROWS])
@@ -243,14 +304,14 @@ def test_what_ended_early_is_compared_with_what_goes_on_by_its_best(rule):
 def test_fewer_rows_call_for_more_decay():
     assert smooth(400) == (0.4, 0.25)
     assert smooth(10) == (0.5, 0.25)
-    assert smooth(2**14) == smooth(10**6) == (0.0625, 0.25)
+    assert smooth(2**16) == smooth(10**6) == (0.03125, 0.25)
 
 
 def test_trials_are_small(trials):
     trials.update({USUAL: 0.0, ROUGH: 0.0, smooth(10**5): 0.0})
     chosen(10**5, Architecture(1, 3, 5, (4,), "silu"))
     assert {asked[1:3] for asked in trials.asked} == {(1, 1)}
-    assert {asked[3][0] for asked in trials.asked} == {2**14}
+    assert {asked[3][0] for asked in trials.asked} == {2**16}
 
 
 X, y = make_friedman1(2100, 10, noise=1.0, random_state=0)
@@ -314,13 +375,33 @@ def test_ragged_functions_want_less():
     assert model.score(X[2100:], y[2100:]) > usual.score(X[2100:], y[2100:]) + 0.1
 
 
-def test_trials_leave_no_trace(monkeypatch):
-    """A model is the one that what was chosen makes, however it was."""
-    found = MDNRegressor(n_estimators=3, max_iter=60, random_state=1).fit(X, y)
-    plan = TrainingPlan(smooth(len(X)), 3)
+@pytest.mark.parametrize("n_members", [3, 5, 6])
+def test_trials_leave_no_trace(n_members, monkeypatch):
+    """A model is the one that what was chosen makes, however it was; a trial may be its start."""
+    model = MDNRegressor(n_estimators=n_members, max_iter=60, random_state=1)
+    found = clone(model).fit(X, y)
+    plan = TrainingPlan(smooth(len(X)), n_members)
     monkeypatch.setattr("skmdn._fitting.plan_training", lambda *args: plan)
-    told = MDNRegressor(n_estimators=3, max_iter=60, random_state=1).fit(X, y)
+    told = clone(model).fit(X, y)
     assert_array_equal(found.predict(X[:5]), told.predict(X[:5]))
+    for name in ("n_iter_", "best_iter_", "stop_reason_", "loss_curve_", "validation_scores_"):
+        assert getattr(found, name) == getattr(told, name)
+    holders = (model._held_out.holders(n_members) for model in (found, told))
+    assert_array_equal(*holders)
+
+
+@pytest.mark.parametrize(("n_members", "fraction"), [(3, 0.2), (6, 0.25)])
+def test_a_trial_that_holds_out_other_rows_is_not_gone_on_with(n_members, fraction, monkeypatch):
+    """Three of three networks hold out a tenth in a trial, five of six a quarter."""
+    model = MDNRegressor(
+        n_estimators=n_members, validation_fraction=fraction, max_iter=60, random_state=1
+    )
+    found = clone(model).fit(X, y)
+    assert found.alpha_ == smooth(len(X)).weight_decay
+    assert found._held_out.n_held_out == round(fraction * len(X))
+    plan = TrainingPlan(smooth(len(X)), n_members)
+    monkeypatch.setattr("skmdn._fitting.plan_training", lambda *args: plan)
+    assert_array_equal(found.predict(X[:5]), clone(model).fit(X, y).predict(X[:5]))
 
 
 def test_the_decay_is_kept_where_training_goes_on(trials):

@@ -7,10 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_array_equal
 
 from skmdn.learning import training
 from skmdn.learning.objective import equal_batches
-from skmdn.learning.training import AveragedAdamW, TrainingOptions, begin, one_pass, train
+from skmdn.learning.training import AveragedAdamW, Training, TrainingOptions, one_pass
 
 STEPS_PER_CHECK = training._STEPS_PER_CHECK
 
@@ -52,6 +53,10 @@ class Bowl:
 def options(**changed):
     default = {"max_iter": 200, "learning_rate": 0.1, "weight_decay": 0.0}
     return TrainingOptions(**default | {"n_iter_no_change": 3, "tol": 1e-3} | changed)
+
+
+def train(objective, options, generator, *report):
+    return Training(objective, options, generator).finish(*report)
 
 
 # --- Adam ----------------------------------------------------------------------------------------
@@ -154,22 +159,52 @@ def test_it_finds_the_bottom():
     assert result.best_score == max(bowl.judged) == max(result.scores)
 
 
-def test_to_begin_is_to_train_from_check_to_check():
+def test_a_training_goes_from_check_to_check():
     rows = randn(40, 2) + 3.0
     bowl = Bowl(rows, rows.mean(0))
-    begun = begin(bowl, options(), generator())
-    assert not bowl.judged  # not before it is asked for
-    first = next(begun)
+    training = Training(bowl, options(), generator())
+    rise = training.rise()
+    assert len(bowl.judged) == 1  # the start
+    first = next(rise)
     assert first.n_steps == STEPS_PER_CHECK
     whole = train(Bowl(rows, rows.mean(0)), options(), generator())
     assert first.scores == whole.scores[:1]
-    assert next(begun).scores == whole.scores[:2]
+    assert next(rise).scores == whole.scores[:2]
     assert first.n_steps == 2 * STEPS_PER_CHECK
+    found = training.finish()
+    assert found.scores == whole.scores
+    assert_array_equal(found.flat, whole.flat)
+    assert found.stop_reason == whole.stop_reason
 
 
-def test_what_has_begun_ends_where_the_step_would_fall():
-    bowl = Bowl(torch.full((20, 2), 5.0), goal=torch.zeros(2), batch_size=1)
-    assert len(list(begin(bowl, options(n_iter_no_change=4), generator()))) == 4
+def test_what_rises_ends_where_the_step_would_fall_and_may_wait_for_longer():
+    rows = torch.full((20, 2), 5.0)
+
+    def training(patience):
+        bowl = Bowl(rows, goal=torch.zeros(2), batch_size=1)  # it only gets worse
+        return Training(bowl, options(n_iter_no_change=patience), generator())
+
+    begun, patient = training(4), training(7)
+    assert len(list(begun.rise())) == 4
+    assert not list(begun.rise())
+    begun.options = patient.options
+    assert len(list(begun.rise())) == 3
+    expected, found = (each.finish() for each in (patient, begun))
+    assert found.scores == expected.scores
+    assert_array_equal(found.flat, expected.flat)
+
+
+def test_what_is_judged_anew_is_what_others_must_beat():
+    rows = randn(40, 2) + 3.0
+    bowl = Bowl(rows, rows.mean(0))
+    training = Training(bowl, options(), generator())
+    best = next(training.rise()).best_score
+    better, judge = torch.zeros(2), bowl.judge
+    bowl.judge = lambda flat: judge(flat) - 100.0 + better.sum().item()
+    training.judge_anew()
+    assert training.result.best_score == training.mark == best - 100.0
+    next(training.rise())
+    assert training.result.best_score > best - 100.0
 
 
 def test_every_check_is_reported():

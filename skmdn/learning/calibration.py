@@ -37,8 +37,9 @@ _OF_MANY, _OF_FEW = 2.4, 2.8
 _LEAST_SHARE, _PAIRS_TO_TRUST = 0.15, 60
 #: The grid of factors: their ratio, and the first and last, in steps from a member's own.
 _RATIO, _FIRST, _LAST = 1.1, -24, 8
-#: One member in so many may speak for the tails: by how many steps its variances are larger.
-_TAIL_MEMBERS, _TAIL_STEPS = 8, (0, 12, 24, 36)
+#: One member in so many, or one of eight at least, may speak for the tails: by how many steps its
+#: variances are larger, 10, 31 or 97 times.
+_TAIL_MEMBERS, _FEWEST_WITH_TAILS, _TAIL_STEPS = 16, 8, (0, 24, 36, 48)
 #: Fewest pairs that can tell of tails.
 _PAIRS_FOR_TAILS = 30
 
@@ -198,9 +199,9 @@ def pooled_factors(objective: MixtureObjective, flat: Tensor, factor: float) -> 
     So the share f_M / f_1 is drawn towards the one that follows from these.
 
     Where errors have heavier tails than the members learned from rows they fit too closely, one
-    member in eight is given larger variances, the others smaller ones: a scale mixture, as in the
-    contaminated normal distribution (Tukey 1960). What it gains is carried over from one member
-    and two to all as by moments.
+    member in sixteen is given much larger variances, the others smaller ones: a scale mixture, as
+    in the contaminated normal distribution (Tukey 1960). What it gains is carried over from one
+    member and two to all as by moments.
 
     Parameters
     ----------
@@ -220,14 +221,14 @@ def pooled_factors(objective: MixtureObjective, flat: Tensor, factor: float) -> 
     grid = [factor * _RATIO**step for step in range(_FIRST, _LAST + max(_TAIL_STEPS) + 1)]
     densities, weights = _pair_densities(objective, flat, grid)
     n_pairs = float(weights.sum().square() / weights.square().sum())  # of equal weight: Kish 1965
-    enough = n_members >= _TAIL_MEMBERS and n_pairs >= _PAIRS_FOR_TAILS
-    tails = _TAIL_STEPS if enough else (0,)
-    plain, *others = (_best_steps(densities, weights, tail) for tail in tails)
+    enough = n_members >= _FEWEST_WITH_TAILS and n_pairs >= _PAIRS_FOR_TAILS
+    tails, every = _TAIL_STEPS if enough else (0,), min(n_members, _TAIL_MEMBERS)
+    plain, *others = (_best_steps(densities, weights, tail, 1.0 / every) for tail in tails)
     best = max([plain, *others], key=lambda found: _gain_of_all(found, plain, weights, n_members))
     by_moments = _share_by_moments(objective, flat, factor)
     share = _share_left(plain, n_members, by_moments, n_pairs)
     factors = np.full(n_members, factor * share * _RATIO ** (best.paired - plain.paired))
-    factors[_TAIL_MEMBERS - 1 :: _TAIL_MEMBERS] *= _RATIO**best.tail
+    factors[every - 1 :: every] *= _RATIO**best.tail
     return factors
 
 
@@ -238,7 +239,7 @@ class _BestSteps(NamedTuple):
     ----------
     alone, paired : int
     tail : int
-        By how many more the variances of an eighth of every density are larger.
+        By how many more the variances of a share of every density are larger.
     scores : Tensor of shape (2, n)
         The log-densities of the pairs' rows by one and by two with them.
     """
@@ -326,11 +327,10 @@ def _shared_rows(objective: MixtureObjective, device: torch.device) -> Tensor:
     return objective.held_out_rows(torch.arange(n_pairs, device=device))
 
 
-def _best_steps(log_densities: Tensor, weights: Tensor, tail: int) -> _BestSteps:
-    """Return the best factors, with a tail or, where it is 0, without one."""
+def _best_steps(log_densities: Tensor, weights: Tensor, tail: int, share: float) -> _BestSteps:
+    """Return the best factors, with a share in the tail or, where that is 0, without one."""
     n_factors = _LAST - _FIRST + 1
     body, wide = log_densities[:, :n_factors], log_densities[:, tail:][:, :n_factors]
-    share = 1.0 / _TAIL_MEMBERS
     mixed = torch.logaddexp(body + math.log(1.0 - share), wide + math.log(share))
     both = torch.stack([mixed.mean(0), mixed.logsumexp(0) - math.log(2.0)])
     alone, paired = (both @ weights).argmax(1).tolist()

@@ -200,6 +200,15 @@ def one_pass(
     return mean_of(losses), len(losses)
 
 
+def _counted(
+    objective: Objective, max_iter: int, generator: torch.Generator, result: TrainingResult
+) -> Iterator[Any]:
+    """Yield the batches of all passes, which the result counts."""
+    for _ in range(max_iter):
+        result.n_iter += 1
+        yield from objective.batches(generator)
+
+
 class Training:
     """Train until the held-out score no longer rises, or for ``max_iter`` passes.
 
@@ -227,7 +236,8 @@ class Training:
         self.has_batches = True
         #: The score that others must beat, and the checks since it was reached.
         self.mark, self.stale = best_score, 0
-        self._batches = self._all_batches(generator)
+        # Of a function: a method's would refer back to this, and keep the rows from being freed.
+        self._batches = _counted(objective, options.max_iter, generator, self.result)
 
     def finish(
         self, report: Callable[[TrainingResult], None] = lambda result: None
@@ -251,12 +261,6 @@ class Training:
         size, n_steps = self.options.learning_rate * _FALL_FROM, self.fall_length()
         falling = (size * (1.0 - i / n_steps) ** 2 for i in range(n_steps))
         yield from self.descend(falling, 0.0, self.late_patience)
-
-    def _all_batches(self, generator: torch.Generator) -> Iterator[Any]:
-        """Yield the batches of all passes."""
-        for _ in range(self.options.max_iter):
-            self.result.n_iter += 1
-            yield from self.objective.batches(generator)
 
     def patience(self) -> float:
         """Return how many checks to wait for a better score before the step falls."""

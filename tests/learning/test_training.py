@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -192,6 +194,21 @@ def test_what_rises_ends_where_the_step_would_fall_and_may_wait_for_longer():
     expected, found = (each.finish() for each in (patient, begun))
     assert found.scores == expected.scores
     assert_array_equal(found.flat, expected.flat)
+
+
+def test_a_training_keeps_nothing_alive_afterwards():
+    """Rows may take gigabytes: they are not to wait for the garbage collector."""
+    gc.collect()
+    gc.disable()
+    try:
+        training = Training(Bowl(randn(40, 2)), options(), generator())
+        next(training.rise())
+        training.finish()
+        gone = weakref.ref(training.objective)
+        del training
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_what_is_judged_anew_is_what_others_must_beat():

@@ -201,6 +201,7 @@ class NetworkFitting(NetworkMixtures):
         options, n_held_out = self._options(len(table)), self._n_held_out(len(table))
         if plan.begun is not None and self._is_whole(plan.begun.objective, n_held_out):
             plan.begun.options = options
+            self._report(plan.begun.result)
             return plan.begun
         flat = self._starting_flat(table, generator, plan.smoothness.frequency_factor)
         objective = self._objective(table, flat, n_held_out)

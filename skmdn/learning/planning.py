@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .features import NormalScores
 from .initialization import starting_point
 from .loss import MixtureLoss
 from .network import Architecture
@@ -89,8 +90,8 @@ _OF_FEW_ROWS = _Rule(8, 4, 4, n_errors=2.5, most_learned=0.6)
 _OF_MANY_ROWS = _Rule(5, 5, 15, n_errors=0.0, most_learned=math.inf)
 #: Fewest members that tell how much of what they say is chance.
 _FEWEST_MEMBERS = 5
-#: Where rows begin to be many; most that are looked at.
-_MANY_ROWS, _MOST_ROWS = 2000, 2**16
+#: Where rows begin to be many; most that are looked at, as many as any training starts from.
+_MANY_ROWS, _MOST_ROWS = 2000, NormalScores.max_rows
 #: Few rows that are fewer than this for each feature call for smoothness without a trial, but not
 #: for as much decay as rows that show noise.
 _ROWS_A_FEATURE, _OF_WIDE_DATA = 20, Smoothness(0.1, 0.25)

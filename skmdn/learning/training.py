@@ -219,7 +219,7 @@ class Training:
     ----------
     objective : Objective
     options : TrainingOptions
-        Others may be given on the way.
+        Another ``n_iter_no_change`` may be given on the way.
     generator : torch.Generator
         Shuffles the rows.
     """
@@ -242,7 +242,7 @@ class Training:
     def finish(
         self, report: Callable[[TrainingResult], None] = lambda result: None
     ) -> TrainingResult:
-        """Go on to the end; ``report`` is called after each check with the result so far."""
+        """Go on to the end; ``report`` is called after each check on the way."""
         for result in chain(self.rise(), self.fall()):
             report(result)
         if self.has_batches:
@@ -255,8 +255,6 @@ class Training:
 
     def fall(self) -> Iterator[TrainingResult]:
         """Go back to the best, and let the step fall to zero from there on."""
-        if not self.has_batches:
-            return
         self.return_to_best()
         size, n_steps = self.options.learning_rate * _FALL_FROM, self.fall_length()
         falling = (size * (1.0 - i / n_steps) ** 2 for i in range(n_steps))
@@ -289,7 +287,7 @@ class Training:
         """
         losses: list[Array] = []
         for size in sizes:
-            if not losses and self.stale >= patience():
+            if not losses and self.stale >= patience():  # losses are those since the last check
                 break
             batch = next(self._batches, None)
             self.has_batches = batch is not None
@@ -325,5 +323,12 @@ class Training:
         self.mark, self.stale = self.result.best_score, 0
 
     def judge_anew(self) -> None:
-        """Judge the best parameters so far once more, as others will be from now on."""
-        self.result.best_score = self.mark = self.objective.judge(self.result.flat)
+        """Judge the best parameters so far once more, as others will be from now on.
+
+        By as much as their score is another now, all before are taken to be.
+        """
+        result = self.result
+        shift = self.objective.judge(result.flat) - result.best_score
+        if math.isfinite(shift):
+            result.scores = [score + shift for score in result.scores]
+            result.best_score, self.mark = result.best_score + shift, self.mark + shift

@@ -121,7 +121,7 @@ class Trial:
     def gained(self) -> float:
         """Return what mixing all members surely adds in the end; infinity if that is not known.
 
-        Two of them must hold a row out to tell.
+        Training must be over, if only as ``max_iter`` was reached, and two hold a row out to tell.
         """
         is_known = self.is_over and self.objective.n_shared > 0
         return self.scores(len(self.mixed)).gained() if is_known else math.inf

@@ -17,7 +17,7 @@ from skmdn import MDNRegressor
 from skmdn.learning import planning as module
 from skmdn.learning.network import Architecture
 from skmdn.learning.planning import USUAL, TrainingPlan, plan_training, smooth, usual_layers
-from skmdn.learning.training import TrainingOptions
+from skmdn.learning.training import Training, TrainingOptions
 
 ARCHITECTURE = Architecture(16, 3, 5, (4,), "silu")
 OPTIONS = TrainingOptions(10, 0.01, 0.5, 2, 1e-3)
@@ -208,8 +208,11 @@ def test_few_networks_suffice_where_mixing_gains_little(
     assert trials.judged_anew == [5] * (expected == 5)
     trials.gain = 2.0 * gain  # each target's counts
     assert planned(n_rows, n_targets=2).n_members == expected
-    three = Architecture(3, 3, 5, (4,), "silu")
-    assert planned(n_rows, three).n_members == 3
+    trials.judged_anew.clear()
+    for n_members in (3, 5):  # they are as many as were tried
+        fewer = Architecture(n_members, 3, 5, (4,), "silu")
+        assert planned(n_rows, fewer).n_members == n_members
+    assert trials.judged_anew == []
 
 
 @pytest.mark.parametrize(
@@ -465,8 +468,51 @@ def test_where_there_is_nothing_to_learn_few_networks_are_trained():
     assert_array_equal(model.predict(X[:5]), patient.predict(X[:5]))
     five = MDNRegressor(n_estimators=5, random_state=0).fit(X, y)
     assert len(five.validation_scores_) < len(model.validation_scores_)
-    # So that it is with a share that is told, there are as many as before.
-    assert MDNRegressor(validation_fraction=0.1, max_iter=2).fit(X, y).n_estimators_ == 16
+    # So that it is with a share that is told, there are as many as before, even with that of five.
+    told = MDNRegressor(validation_fraction=0.25, max_iter=6).fit(X, y)
+    assert told.n_estimators_ == told.network_.architecture.n_members == 16
+    # Scores of the trial were for sixteen, but are as those that follow.
+    assert max(model.validation_scores_) == pytest.approx(model.best_validation_score_)
+
+
+def test_trials_and_what_goes_on_from_them_keep_to_their_threads():
+    """One thread means NumPy, two mean torch; what was begun with the one goes on with it."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(10_000, 3)), rng.normal(size=10_000)
+    model = MDNRegressor(max_iter=8, random_state=0)
+    expected = clone(model).fit(X, y)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = clone(model).fit(X, y)
+    finally:
+        torch.set_num_threads(before)
+    assert found.n_estimators_ == 5
+    assert_array_equal(found.network_.flat(), expected.network_.flat())
+
+
+def test_what_a_trial_reached_is_printed_where_it_is_gone_on_with(capsys):
+    model = MDNRegressor(n_estimators=1, max_iter=20, random_state=0, verbose=True).fit(X, y)
+    _, first, *lines = capsys.readouterr().out.splitlines()
+    assert f"held-out log-likelihood {model.validation_scores_[14]:.4f} (best" in first
+    assert len(lines) == len(model.validation_scores_) - 15
+
+
+@pytest.mark.parametrize("n_checks", [1, 4, 17])
+def test_an_error_in_a_trial_or_after_it_leaves_the_old_model(n_checks, monkeypatch):
+    model = MDNRegressor(n_estimators=1, max_iter=30, random_state=0).fit(X, y)
+    expected, check, calls = model.network_.flat(), Training.check, []
+
+    def interrupted(self, losses):
+        calls.append(self)
+        if len(calls) == n_checks:
+            raise KeyboardInterrupt
+        return check(self, losses)
+
+    monkeypatch.setattr(Training, "check", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, -y)
+    assert_array_equal(model.network_.flat(), expected)
 
 
 def test_the_number_of_networks_is_kept_where_training_goes_on():

@@ -214,14 +214,36 @@ def test_a_training_keeps_nothing_alive_afterwards():
 def test_what_is_judged_anew_is_what_others_must_beat():
     rows = randn(40, 2) + 3.0
     bowl = Bowl(rows, rows.mean(0))
-    training = Training(bowl, options(), generator())
-    best = next(training.rise()).best_score
-    better, judge = torch.zeros(2), bowl.judge
-    bowl.judge = lambda flat: judge(flat) - 100.0 + better.sum().item()
+    training, twin = (
+        Training(bowl, options(), generator()) for bowl in (bowl, Bowl(rows, bowl.goal))
+    )
+    rise, of_twin = training.rise(), twin.rise()
+    for _ in range(3):
+        next(rise), next(of_twin)
+    judge = bowl.judge
+    bowl.judge = lambda flat: judge(flat) - 100.0
     training.judge_anew()
-    assert training.result.best_score == training.mark == best - 100.0
-    next(training.rise())
-    assert training.result.best_score > best - 100.0
+    for _ in range(2):
+        next(rise), next(of_twin)
+    shifted = [score - 100.0 for score in twin.result.scores]
+    assert training.result.scores == pytest.approx(shifted, abs=1e-9)
+    assert training.result.best_score == max(training.result.scores)
+    assert training.mark == pytest.approx(twin.mark - 100.0)
+    assert training.learned() == pytest.approx(twin.learned())
+    bowl.judge = lambda flat: math.nan
+    best = training.result.best_score
+    training.judge_anew()
+    assert training.result.best_score == best
+
+
+def test_the_fall_must_beat_the_best_however_little_it_rose():
+    """A score that rose by less than ``tol`` does not end the wait, but is kept."""
+    rows = torch.full((20, 2), 5.0)
+    training = Training(Bowl(rows, goal=rows[0]), options(tol=1e9), generator())
+    list(training.rise())
+    assert training.mark < training.result.best_score
+    training.return_to_best()
+    assert (training.mark, training.stale) == (training.result.best_score, 0)
 
 
 def test_every_check_is_reported():

@@ -73,13 +73,13 @@ class _Candidate(NamedTuple):
     smoothness : Smoothness
     least_early_lead : float
         The lead on the usual one without which it is given up early on.
-    least_gain : float
-        What mixing networks of the usual one must gain in the end for it to be worth a trial.
+    least_lead : float
+        By how much it must be better in the end. Here all gains are in nats a target.
     """
 
     smoothness: Smoothness
     least_early_lead: float
-    least_gain: float = 0.0
+    least_lead: float
 
 
 #: What suits most data, and ragged functions, where rows are many enough to show one.
@@ -95,8 +95,8 @@ _MANY_ROWS, _MOST_ROWS = 2000, NormalScores.max_rows
 #: Few rows that are fewer than this for each feature call for smoothness without a trial, but not
 #: for as much decay as rows that show noise.
 _ROWS_A_FEATURE, _OF_WIDE_DATA = 20, Smoothness(0.1, 0.25)
-#: By how much another must be better. Here all gains are in nats a target.
-_CLEARLY = 0.01
+#: What is clearly better, and hardly.
+_CLEARLY, _HARDLY = 0.01, 0.001
 #: Rows from which on a fit takes so long that a few members may do.
 _LONG_FIT = 10_000
 #: They will where mixing all surely gains less than this: M of them lack about 1/M of it.
@@ -125,12 +125,13 @@ def _candidates(n_rows: int) -> list[_Candidate]:
     """Return what may be better than the usual smoothness, the first to be tried first.
 
     They lie on either side of it: where one is better, the other hardly is. Slow waves that suit
-    the data lead from the start; fast ones fall behind first. Slow ones make networks differ less,
-    which is of no use where they hardly do.
+    the data lead from the start; fast ones fall behind first. Where rows are many, slow ones that
+    lead by a thousandth are better by five in the end, as they have more to gain by mixing more
+    networks and by the falling step.
     """
     if n_rows < _MANY_ROWS:
-        return [_Candidate(smooth(n_rows), 0.0)]
-    return [_Candidate(_ROUGH, -0.1), _Candidate(smooth(n_rows), 0.0, _LITTLE)]
+        return [_Candidate(smooth(n_rows), 0.0, _CLEARLY)]
+    return [_Candidate(_ROUGH, -0.1, _CLEARLY), _Candidate(smooth(n_rows), 0.0, _HARDLY)]
 
 
 @dataclass(frozen=True)
@@ -221,16 +222,15 @@ def _suited(
     candidates: list[_Candidate],
     rule: _Rule,
 ) -> Trial:
-    """Return the trial of the first candidate that is clearly better than the usual, or that."""
+    """Return the trial of the first candidate that is better than the usual, or that."""
     if not _tells(usual, rule):
         return usual
     for candidate in candidates:
-        if usual.gained() < candidate.least_gain:
-            continue
         trial = trial_of(candidate.smoothness)
         early = trial.scores(rule.n_early).lead(usual.scores(rule.n_early), rule.n_early)
         # Where all are given up early on, the usual training need not go on, either.
-        if not early < candidate.least_early_lead and _is_clearly_better(trial, usual, rule):
+        is_behind = early < candidate.least_early_lead
+        if not is_behind and _is_better(trial, usual, rule, candidate.least_lead):
             return trial
     return usual
 
@@ -246,11 +246,11 @@ def _tells(usual: Trial, rule: _Rule) -> bool:
     return False
 
 
-def _is_clearly_better(trial: Trial, usual: Trial, rule: _Rule) -> bool:
+def _is_better(trial: Trial, usual: Trial, rule: _Rule, least_lead: float) -> bool:
     """Tell whether one training is ahead once the start is past, and by more than chance."""
     ours, theirs = trial.scores(rule.n_checks), usual.scores(rule.n_checks)
     n_checks = max(len(ours.mixed), len(theirs.mixed))
     lead = ours.lead(theirs, n_checks)
     if rule.n_errors == 0.0:  # the members may be one, which has no standard error
-        return lead > _CLEARLY
-    return lead > _CLEARLY and lead > rule.n_errors * ours.lead_error(theirs, n_checks)
+        return lead > least_lead
+    return lead > least_lead and lead > rule.n_errors * ours.lead_error(theirs, n_checks)

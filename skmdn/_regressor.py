@@ -66,7 +66,7 @@ default="full"
     alpha : float or "auto", default="auto"
         Decoupled weight decay; "auto" is 0.02, or where a few networks (five at least on less than
         2000 distinct rows) begin clearly better with it, ``8 / sqrt(n)``, with slow waves to start
-        from (on more rows, if they begin better at all), or, on more rows, 0.004 with fast ones.
+        from (on more rows, five need hardly begin better), or, on more rows, 0.004 with fast ones.
         On fewer, if they are not 20 a feature, it is 0.1 with slow waves. Without
         ``early_stopping``, and in `partial_fit`, it is 0.02.
     early_stopping : bool, default=True

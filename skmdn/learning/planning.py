@@ -121,17 +121,18 @@ def smooth(n_rows: int) -> Smoothness:
     return Smoothness(8.0 / math.sqrt(min(max(n_rows, 256), _MOST_ROWS)), 0.25)
 
 
-def _candidates(n_rows: int) -> list[_Candidate]:
+def _candidates(n_rows: int, n_members: int) -> list[_Candidate]:
     """Return what may be better than the usual smoothness, the first to be tried first.
 
     They lie on either side of it: where one is better, the other hardly is. Slow waves that suit
-    the data lead from the start; fast ones fall behind first. Where rows are many, slow ones that
-    lead by a thousandth are better by five in the end, as they have more to gain by mixing more
-    networks and by the falling step.
+    the data lead from the start; fast ones fall behind first. Where rows are many, slow ones of
+    which a few members lead by a thousandth were better by several in the end; how far one leads
+    is chance.
     """
     if n_rows < _MANY_ROWS:
         return [_Candidate(smooth(n_rows), 0.0, _CLEARLY)]
-    return [_Candidate(_ROUGH, -0.1, _CLEARLY), _Candidate(smooth(n_rows), 0.0, _HARDLY)]
+    enough = _HARDLY if n_members >= _FEWEST_MEMBERS else _CLEARLY
+    return [_Candidate(_ROUGH, -0.1, _CLEARLY), _Candidate(smooth(n_rows), 0.0, enough)]
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ def plan_training(
     looked_at = table[:_MOST_ROWS]
     trials = _Trials(architecture, loss, looked_at, options, batch_size, seed, few)
     usual = trials.of(USUAL)
-    suited = _suited(usual, trials.of, _candidates(n_rows), rule)
+    suited = _suited(usual, trials.of, _candidates(n_rows, few), rule)
     is_long = n_rows >= _LONG_FIT and n_members > few
     if is_long and suited is usual and usual.gained() < _LITTLE:
         n_members = few

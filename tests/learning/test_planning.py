@@ -116,11 +116,20 @@ def test_another_smoothness_must_be_clearly_better(trials, rough, calm, expected
     assert trials.asked == [(tried, 5, 16, rows, 3) for tried in asked]
 
 
-@pytest.mark.parametrize(("lead", "expected"), [(0.0009, USUAL), (0.0011, smooth(5000))])
-def test_of_slow_waves_a_small_lead_is_enough(trials, lead, expected):
+@pytest.mark.parametrize(
+    ("n_members", "lead", "expected"),
+    [
+        (16, 0.0009, USUAL),
+        (16, 0.0011, smooth(5000)),
+        (5, 0.0011, smooth(5000)),
+        (4, 0.009, USUAL),  # it may be chance
+        (4, 0.011, smooth(5000)),
+    ],
+)
+def test_of_slow_waves_a_small_lead_is_enough(trials, n_members, lead, expected):
     trials.update({USUAL: 0.0, ROUGH: 0.009, smooth(5000): lead})
     trials.early = dict.fromkeys(trials, -0.1)
-    assert chosen(5000) == expected
+    assert chosen(5000, Architecture(n_members, 3, 5, (4,), "silu")) == expected
 
 
 @pytest.mark.parametrize(

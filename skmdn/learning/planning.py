@@ -126,8 +126,8 @@ def _candidates(n_rows: int, n_members: int) -> list[_Candidate]:
 
     They lie on either side of it: where one is better, the other hardly is. Slow waves that suit
     the data lead from the start; fast ones fall behind first. Where rows are many, slow ones of
-    which a few members lead by a thousandth were better by several in the end; how far one leads
-    is chance.
+    which a few members lead by a thousandth were better by several in the end; how far one
+    member leads is chance.
     """
     if n_rows < _MANY_ROWS:
         return [_Candidate(smooth(n_rows), 0.0, _CLEARLY)]

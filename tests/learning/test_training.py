@@ -213,10 +213,8 @@ def test_a_training_keeps_nothing_alive_afterwards():
 
 def test_what_is_judged_anew_is_what_others_must_beat():
     rows = randn(40, 2) + 3.0
-    bowl = Bowl(rows, rows.mean(0))
-    training, twin = (
-        Training(bowl, options(), generator()) for bowl in (bowl, Bowl(rows, bowl.goal))
-    )
+    bowl, other = (Bowl(rows, rows.mean(0)) for _ in range(2))
+    training, twin = (Training(each, options(), generator()) for each in (bowl, other))
     rise, of_twin = training.rise(), twin.rise()
     for _ in range(3):
         next(rise), next(of_twin)

@@ -60,7 +60,8 @@ NUMERIC = {"numpy", "scipy", "sklearn"}
 LIBRARIES = [
     (r"skmdn", set(), set()),
     (DISTRIBUTION, NUMERIC, {"torch"}),
-    (LEARNING, NUMERIC | {"torch"}, set()),
+    (r"skmdn\.learning\.threads", {"torch", "threadpoolctl"}, set()),
+    (rf"(?!skmdn\.learning\.threads$){LEARNING}", NUMERIC | {"torch"}, set()),
     (
         r"skmdn\.(_prediction|_conformal|_scaling|_targets|_out_of_fold|metrics(\..+)?)",
         NUMERIC,

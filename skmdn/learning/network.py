@@ -240,21 +240,24 @@ class ClosedForm:
     Parameters
     ----------
     architecture : Architecture
-    flat, gradient : Tensor
-        The parameters, read at every call, and where `backward` writes their gradient.
+    p, g : dict of Tensor
+        The parameters, read at every call, and where `backward` writes their gradient; as
+        `Architecture.views` has them.
     n_rows : int
         Rows a call is given for each member.
     """
 
-    def __init__(self, architecture: Architecture, flat: Tensor, gradient: Tensor, n_rows: int):
+    def __init__(
+        self, architecture: Architecture, p: dict[str, Tensor], g: dict[str, Tensor], n_rows: int
+    ):
         self.architecture = arch = architecture
-        self.p, self.g = arch.views(flat), arch.views(gradient)
+        self.p, self.g = p, g
         self.activation = ACTIVATIONS[arch.activation]
         e, f = arch.n_members, arch.n_waving
 
         def empty(*shape: int) -> Tensor:
             """Return a buffer for all members."""
-            return flat.new_empty(e, *shape)
+            return p["frequency"].new_empty(e, *shape)
 
         m = arch.n_frequencies
         self.angle = empty(f, m, n_rows)
@@ -264,7 +267,7 @@ class ClosedForm:
         self.a = [torch.empty_like(d_h) for d_h in self.d_h[1:]]
         self.raw = empty(arch.n_outputs, n_rows)
         self.d_raw = torch.empty_like(self.raw)
-        self.xp = namespace(as_array(flat))
+        self.xp = namespace(as_array(self.raw))
         self._make_views()
 
     def _make_views(self) -> None:

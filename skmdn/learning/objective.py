@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -14,11 +14,10 @@ from torch import Tensor
 from .arrays import Array, as_array, as_tensor
 from .calibration import search_factors, settled_factors, training_score
 from .loss import MixtureLoss
-from .network import Architecture, ClosedForm, raw_outputs
-from .threads import threads_for
+from .network import Architecture, raw_outputs
+from .shares import Batch, Share
+from .threads import n_shares, threads_for, threads_of_shares
 
-#: Features (E, B, F), targets (E, D, B) and weights (E, B) of rows of each member.
-Batch: TypeAlias = tuple[Tensor, Tensor, Tensor]
 #: Share of the rows that all members together hold out, where there are so many of them; that
 #: each holds out, where there are fewer.
 _BY_ALL, _FEWEST_SHARING, _BY_EACH = 1.25, 5, 0.1
@@ -117,15 +116,18 @@ class MixtureObjective:
         #: What mixing the members surely added then.
         self.gain = 0.0
         self.n_in_batch = batch_size * architecture.n_members
+        self.n_products = architecture.n_parameters * batch_size
+        #: Threads that share the members among them.
+        self.n_threads = n_shares(architecture.n_members, self.n_products) if flat.is_cpu else 1
+        self._others = ThreadPoolExecutor(max(1, self.n_threads - 1))
         with self.threads():
             self.loss = loss.like(as_array(flat))
-            self.network = ClosedForm(architecture, flat, self.gradient, batch_size)
-            raw, self.d_raw = as_array(self.network.raw), as_array(self.network.d_raw)
-        self.parts, self.d_parts = map(self.loss.split, (raw, self.d_raw))
+            given = architecture, self.loss, flat, self.gradient, batch_size
+            self.shares = Share.all(self.n_threads, *given)
 
     def threads(self) -> AbstractContextManager[None]:
         """Use as many threads as a step is worth; all else that is asked of it needs them, too."""
-        return threads_for(self.architecture.n_parameters * self.batch_size)
+        return threads_of_shares() if self.n_threads > 1 else threads_for(self.n_products)
 
     def rows(self, positions: Tensor) -> Tensor:
         """Return the rows (E, B) of the members at positions (B,) of their training rows."""
@@ -152,14 +154,12 @@ class MixtureObjective:
         A mean over rows, not over their weights: the batches add up to the gradient of the whole,
         in which a row of weight two counts twice.
         """
-        x, y, weights = batch
-        self.network.forward(x)
-        weights = as_array(weights)
-        losses = self.loss.gradient(self.parts, as_array(y), out=self.d_parts)
-        mean = (losses * weights).sum() / self.n_in_batch
-        self.d_raw *= weights[:, None]
-        self.network.backward()
-        return mean
+        first, *others = self.shares
+        if not others:
+            return first.step(batch).sum() / self.n_in_batch
+        begun = [self._others.submit(share.step_of_all, batch) for share in others]
+        losses = [first.step_of_all(batch), *(step.result() for step in begun)]
+        return np.concatenate(losses).sum() / self.n_in_batch
 
     def held_out_rows(self, positions: Tensor) -> Tensor:
         """Return the rows (E, B) of the members at positions (B,) of the rows they hold out."""

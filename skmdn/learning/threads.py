@@ -4,23 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
+from threadpoolctl import ThreadpoolController
 
 #: Multiplications that pay for two of torch's threads, and for more than two. With one thread,
 #: NumPy does the work (see `skmdn.learning.arrays`), whose small operations take half as long: on
 #: two cores, nine sizes of smaller steps took 0.9 to 2.0 times as long with two threads (median
 #: 1.3). What more cores would gain was not measured.
 _WORTH_TWO, _WORTH_MORE = 2**28, 2**24
+#: Multiplications of a step that pay for a thread which takes some of the members. Threads wait
+#: for each other wherever Python is needed: on two cores, steps of 2^24 to 2^27 took 0.6 to 0.85
+#: of the time, smaller ones 0.9 to 3 times as long.
+_WORTH_A_SHARE = 2**23
+
+_libraries = cache(ThreadpoolController)
+
+
+def n_shares(n_members: int, n_products: int) -> int:
+    """Return among how many threads the members of a step should be shared."""
+    return max(1, min(torch.get_num_threads(), n_members, n_products // _WORTH_A_SHARE))
 
 
 @contextmanager
 def threads_for(n_products: int) -> Iterator[None]:
     """Use one of torch's threads for so few multiplications; afterwards as many as before."""
     before = torch.get_num_threads()
-    if before > 1 and n_products < (_WORTH_TWO if before == 2 else _WORTH_MORE):
-        torch.set_num_threads(1)
+    few = before > 1 and n_products < (_WORTH_TWO if before == 2 else _WORTH_MORE)
+    with _torch_threads(1 if few else before):
+        yield
+
+
+@contextmanager
+def threads_of_shares() -> Iterator[None]:
+    """Leave the threads to shares, each of which computes with one; afterwards as before."""
+    with _torch_threads(1), _libraries().limit(limits=1, user_api="blas"):
+        yield
+
+
+@contextmanager
+def _torch_threads(number: int) -> Iterator[None]:
+    """Use so many of torch's threads; afterwards as many as before."""
+    before = torch.get_num_threads()
     try:
+        if number != before:
+            torch.set_num_threads(number)
         yield
     finally:
         if torch.get_num_threads() != before:

@@ -79,7 +79,7 @@ def test_network_gradient_is_autograds(activation, hidden, n_plain, kind, genera
     expected = torch.autograd.grad((raw * d_raw).sum(), list(network.parameters()))
 
     gradient = torch.full_like(flat, torch.nan)
-    closed_form = ClosedForm(arch, flat, gradient, n_rows=8)
+    closed_form = ClosedForm(arch, arch.views(flat), arch.views(gradient), n_rows=8)
     torch.testing.assert_close(closed_form.forward(x), raw.detach(), rtol=1e-12, atol=1e-12)
     closed_form.d_raw.copy_(d_raw)
     closed_form.backward()

@@ -1,0 +1,86 @@
+"""A step of some of the members, by a thread of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import TypeAlias
+
+from torch import Tensor
+
+from .arrays import Array, as_array
+from .loss import MixtureLoss
+from .network import Architecture, ClosedForm
+
+#: Features (E, B, F), targets (E, D, B) and weights (E, B) of rows of each member.
+Batch: TypeAlias = tuple[Tensor, Tensor, Tensor]
+
+
+class Share:
+    """The losses of some members, one after another, and their gradient.
+
+    Members know nothing of each other while they learn, so that threads may have some each.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Of all members.
+    loss : MixtureLoss
+        For arrays as the step computes with.
+    flat, gradient : Tensor
+        The parameters of all members, and where their gradient is written.
+    n_rows : int
+        Rows of a member in each step.
+    members : slice
+        Those of the share.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        loss: MixtureLoss,
+        flat: Tensor,
+        gradient: Tensor,
+        n_rows: int,
+        members: slice,
+    ):
+        self.members, self.loss = members, loss
+        own = replace(architecture, n_members=members.stop - members.start)
+        p, g = (
+            {name: part[members] for name, part in architecture.views(of_all).items()}
+            for of_all in (flat, gradient)
+        )
+        self.network = ClosedForm(own, p, g, n_rows)
+        raw, self.d_raw = as_array(self.network.raw), as_array(self.network.d_raw)
+        self.parts, self.d_parts = map(loss.split, (raw, self.d_raw))
+
+    @classmethod
+    def all(
+        cls,
+        n_shares: int,
+        architecture: Architecture,
+        loss: MixtureLoss,
+        flat: Tensor,
+        gradient: Tensor,
+        n_rows: int,
+    ) -> list[Share]:
+        """Return so many shares, about as large as each other."""
+        cuts = pairwise(i * architecture.n_members // n_shares for i in range(n_shares + 1))
+        given = architecture, loss, flat, gradient, n_rows
+        return [cls(*given, slice(start, stop)) for start, stop in cuts]
+
+    def step(self, batch: Batch) -> Array:
+        """Write the gradient for a batch of these members; return the losses, weighted (E, B)."""
+        x, y, weights = batch
+        self.network.forward(x)
+        of_rows = as_array(weights)
+        losses = self.loss.gradient(self.parts, as_array(y), out=self.d_parts)
+        losses *= of_rows
+        self.d_raw *= of_rows[:, None]
+        self.network.backward()
+        return losses
+
+    def step_of_all(self, batch: Batch) -> Array:
+        """Write the gradient for these members, given a batch of all members."""
+        x, y, weights = batch
+        return self.step((x[self.members], y[self.members], weights[self.members]))

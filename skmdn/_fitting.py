@@ -185,8 +185,8 @@ class NetworkFitting(NetworkMixtures):
         Infinitely many rows stand for a number that is not known: there may be many to come.
         """
         before = self.__dict__.get
-        layers = before("hidden_layer_sizes_", usual_layers(n_rows))
-        self.hidden_layer_sizes_ = _checked_sizes(_told(self.hidden_layer_sizes, layers))
+        usual = before("hidden_layer_sizes_", usual_layers(n_rows, self.n_outputs_))
+        self.hidden_layer_sizes_ = _checked_sizes(_told(self.hidden_layer_sizes, usual))
         self.n_estimators_ = _told(self.n_estimators, before("n_estimators_", _USUAL_MEMBERS))
         self.alpha_ = float(_told(self.alpha, before("alpha_", USUAL.weight_decay)))
 

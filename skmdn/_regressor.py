@@ -45,9 +45,10 @@ default="full"
     fixed_noise_level : float, default=1.0
         Standard deviation of every component in the units of y; only for ``"fixed"``.
     hidden_layer_sizes : int, array-like of int or "auto", default="auto"
-        Widths of the hidden layers. "auto" is three of 48 units, or, on fewer than 2000 distinct
-        rows, two of ``1.25 * sqrt(n)``, rounded up to eights, 24 to 48; three
-        where `partial_fit` begins.
+        Widths of the hidden layers. "auto" is three, or, on fewer than 2000 distinct rows, two,
+        of ``1.25 * sqrt(n)`` units, rounded up to eights: at least 24, and at most 48 for one
+        target or two, or ``48 * sqrt(D / 2)``. Where `partial_fit` begins, it is three of the
+        most.
     activation : {"silu", "relu", "tanh", "logistic", "identity"}, default="silu"
         Activation function of the hidden layers.
     n_estimators : int or "auto", default="auto"
@@ -68,7 +69,8 @@ default="full"
         2000 distinct rows) begin clearly better with it, ``8 / sqrt(n)``, with slow waves to start
         from (on more rows, five need hardly begin better), or, on more rows, 0.004 with fast ones.
         On fewer, if they are not 20 a feature, it is 0.1 with slow waves. Without
-        ``early_stopping``, and in `partial_fit`, it is 0.02.
+        ``early_stopping``, and in `partial_fit`, it is 0.02. Where layers have more than 48 units,
+        ``8 / sqrt(n)`` is as much more.
     early_stopping : bool, default=True
         Whether each network holds rows out, on which training is judged. Without, it is judged
         on the training rows, which it may then fit far too closely.

@@ -101,38 +101,43 @@ _CLEARLY, _HARDLY = 0.01, 0.001
 _LONG_FIT = 10_000
 #: They will where mixing all surely gains less than this: M of them lack about 1/M of it.
 _LITTLE = 0.01
-#: Units of a hidden layer, times the root of the rows; fewest and most of them.
+#: Units of a hidden layer, times the root of the rows; fewest, and most of them for one target or
+#: two. Several share the layers, and fill more.
 _UNITS, _FEWEST_UNITS, _MOST_UNITS = 1.25, 24, 48
 
 
-def usual_layers(n_rows: float) -> tuple[int, ...]:
+def usual_layers(n_rows: float, n_targets: int) -> tuple[int, ...]:
     """Return the widths of hidden layers: few rows fill few units, many fill a third layer."""
-    about = min(_UNITS * math.sqrt(n_rows), _MOST_UNITS)
+    most = _MOST_UNITS * math.sqrt(max(n_targets, 2) / 2)
+    about = min(_UNITS * math.sqrt(n_rows), most)
     width = max(8 * math.ceil(about / 8), _FEWEST_UNITS)
     return (width,) * (2 if n_rows < _MANY_ROWS else 3)
 
 
-def smooth(n_rows: int) -> Smoothness:
+def smooth(n_rows: int, n_units: int = _MOST_UNITS) -> Smoothness:
     """Return what suits smooth functions of many features.
 
     A decay of 8 / sqrt(n) is about the best there, from 0.4 for 400 rows to 0.1 for 7,000. It is
-    at most 0.5, and 1/32 at the least.
+    at most 0.5, and 1/32 at the least; and as much larger as layers are wider than usual.
     """
-    return Smoothness(8.0 / math.sqrt(min(max(n_rows, 256), _MOST_ROWS)), 0.25)
+    decay = 8.0 / math.sqrt(min(max(n_rows, 256), _MOST_ROWS))
+    return Smoothness(decay * max(1.0, n_units / _MOST_UNITS), 0.25)
 
 
-def _candidates(n_rows: int, n_members: int) -> list[_Candidate]:
+def _candidates(n_rows: int, n_members: int, n_units: int) -> list[_Candidate]:
     """Return what may be better than the usual smoothness, the first to be tried first.
 
     They lie on either side of it: where one is better, the other hardly is. Slow waves that suit
-    the data lead from the start; fast ones fall behind first. Where rows are many, slow ones of
-    which a few members lead by a thousandth were better by several in the end; how far one
-    member leads is chance.
+    the data lead from the start, if it is not held back by the decay of wide layers; fast ones
+    fall behind first. Where rows are many, slow ones of which a few members lead by a thousandth
+    were better by several in the end; how far one member leads is chance.
     """
+    calm = smooth(n_rows, n_units)
     if n_rows < _MANY_ROWS:
-        return [_Candidate(smooth(n_rows), 0.0, _CLEARLY)]
+        return [_Candidate(calm, 0.0, _CLEARLY)]
     enough = _HARDLY if n_members >= _FEWEST_MEMBERS else _CLEARLY
-    return [_Candidate(_ROUGH, -0.1, _CLEARLY), _Candidate(smooth(n_rows), 0.0, enough)]
+    early = 0.0 if n_units <= _MOST_UNITS else -0.05
+    return [_Candidate(_ROUGH, -0.1, _CLEARLY), _Candidate(calm, early, enough)]
 
 
 @dataclass(frozen=True)
@@ -208,7 +213,8 @@ def plan_training(
     looked_at = table[:_MOST_ROWS]
     trials = _Trials(architecture, loss, looked_at, options, batch_size, seed, few)
     usual = trials.of(USUAL)
-    suited = _suited(usual, trials.of, _candidates(n_rows, few), rule)
+    candidates = _candidates(n_rows, few, max(architecture.hidden_layer_sizes))
+    suited = _suited(usual, trials.of, candidates, rule)
     is_long = n_rows >= _LONG_FIT and n_members > few
     if is_long and suited is usual and usual.gained() < _LITTLE:
         n_members = few

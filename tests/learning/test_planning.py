@@ -16,7 +16,13 @@ from sklearn.datasets import make_friedman1
 from skmdn import MDNRegressor
 from skmdn.learning import planning as module
 from skmdn.learning.network import Architecture
-from skmdn.learning.planning import USUAL, TrainingPlan, plan_training, smooth, usual_layers
+from skmdn.learning.planning import (
+    USUAL,
+    TrainingPlan,
+    plan_training,
+    smooth,
+    usual_layers,
+)
 from skmdn.learning.training import Training, TrainingOptions
 
 ARCHITECTURE = Architecture(16, 3, 5, (4,), "silu")
@@ -529,20 +535,42 @@ def test_the_number_of_networks_is_kept_where_training_goes_on():
 
 
 @pytest.mark.parametrize(
-    ("n_rows", "width", "depth"),
+    ("n_rows", "n_targets", "width", "depth"),
     [
-        (1, 24, 2),
-        (368, 24, 2),
-        (369, 32, 2),
-        (1000, 40, 2),
-        (1353, 48, 2),
-        (1999, 48, 2),
-        (2000, 48, 3),
-        (float("inf"), 48, 3),
+        (2, 1, 24, 2),
+        (368, 1, 24, 2),
+        (369, 1, 32, 2),
+        (1000, 1, 40, 2),
+        (1353, 1, 48, 2),
+        (1999, 1, 48, 2),
+        (2000, 1, 48, 3),
+        (float("inf"), 1, 48, 3),
+        (9000, 2, 48, 3),
+        (9000, 3, 64, 3),
+        (9000, 8, 96, 3),
+        (1000, 8, 40, 2),
+        (2000, 8, 56, 3),
+        (float("inf"), 16, 136, 3),
     ],
 )
-def test_few_rows_get_narrow_networks_and_many_deep_ones(n_rows, width, depth):
-    assert usual_layers(n_rows) == (width,) * depth
+def test_few_rows_get_narrow_networks_and_many_deep_ones(n_rows, n_targets, width, depth):
+    assert usual_layers(n_rows, n_targets) == (width,) * depth
+
+
+@pytest.mark.parametrize(
+    ("layers", "decay"), [((4,), 0.08), ((48, 48), 0.08), ((96,), 0.16), ((48, 144), 0.24)]
+)
+def test_smooth_functions_by_more_units_want_more_decay(layers, decay, trials):
+    calm = smooth(10_000, max(layers))
+    assert calm == (pytest.approx(decay), 0.25)
+    architecture = Architecture(16, 3, 5, layers, "silu")
+    trials.update({USUAL: 0.1, ROUGH: 0.1, calm: 0.12})
+    trials.early = {USUAL: 0.0, ROUGH: 0.0, calm: 0.0}
+    assert chosen(10_000, architecture) == calm
+    trials.early[calm] = -0.049  # behind at first
+    assert chosen(10_000, architecture) == (USUAL if max(layers) <= 48 else calm)
+    trials.early[calm] = -0.051
+    assert chosen(10_000, architecture) == USUAL
 
 
 def test_widths_follow_the_distinct_rows_and_are_kept_where_training_goes_on():

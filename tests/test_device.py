@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from skmdn import MDNRegressor
-from skmdn.learning import network, objective
+from skmdn.learning import network, objective, shares
 from skmdn.learning.link import JohnsonLink
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import ACTIVATIONS, Architecture
@@ -95,7 +95,8 @@ def test_a_step_stays_on_its_device_in_single_precision(noise_type, activation):
     optimizer.step(work.gradient, 0.01)
     held_out = work.held_out_rows(torch.arange(4, device="meta"))
     judged = work.log_densities(flat, held_out, [1.0, 1.2])
-    state = [vars(part) for part in (work, work.network, optimizer)]
+    (share,) = work.shares
+    state = [vars(part) for part in (work, share, share.network, optimizer)]
     for tensor in tensors([losses, judged, state]):
         assert tensor.device.type == "meta"
         assert tensor.dtype == torch.float32 or not tensor.is_floating_point()
@@ -124,7 +125,7 @@ def test_one_network_answers_the_same_on_both_devices(noise_type):
 def test_what_a_gpu_computes_with_learns_the_same_on_the_cpu(noise_type, monkeypatch):
     """One step in torch is one in NumPy but for rounding, and so are a few passes."""
     plain = small(noise_type=noise_type, max_iter=3).fit(X, Y)
-    for module in (network, objective):
+    for module in (network, objective, shares):
         monkeypatch.setattr(module, "as_array", lambda tensor: tensor)
     twin = small(noise_type=noise_type, max_iter=3).fit(X, Y)
     assert twin.score(X, Y) == pytest.approx(plain.score(X, Y), abs=1e-3)

@@ -15,8 +15,8 @@ from threadpoolctl import ThreadpoolController
 #: 1.3). What more cores would gain was not measured.
 _WORTH_TWO, _WORTH_MORE = 2**28, 2**24
 #: Multiplications of a step that pay for a thread which takes some of the members. Threads wait
-#: for each other wherever Python is needed: on two cores, steps of 2^24 to 2^28 of eight sizes took
-#: 0.6 to 1.06 of the time (median 0.85), smaller ones 0.9 to 3 times as long.
+#: for each other wherever Python is needed: on two cores, eight sizes of steps of 2^24 to 2^28
+#: took 0.6 to 1.06 of the time (median 0.85), smaller ones 0.9 to 3 times as long.
 _WORTH_A_SHARE = 2**23
 
 _libraries = cache(ThreadpoolController)

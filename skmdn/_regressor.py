@@ -46,8 +46,8 @@ default="full"
         Standard deviation of every component in the units of y; only for ``"fixed"``.
     hidden_layer_sizes : int, array-like of int or "auto", default="auto"
         Widths of the hidden layers. "auto" is three, or, on fewer than 2000 distinct rows, two,
-        of ``1.25 * sqrt(n)`` units, rounded up to eights: at least 24, and at most 48 for one
-        target or two, or ``48 * sqrt(D / 2)``. Where `partial_fit` begins, it is three of the
+        of ``1.25 * sqrt(n)`` units, rounded up to eights: at least 24, and at most 48 for up
+        to three targets, or ``48 * sqrt(D / 3)``. Where `partial_fit` begins, it is three of the
         most.
     activation : {"silu", "relu", "tanh", "logistic", "identity"}, default="silu"
         Activation function of the hidden layers.
@@ -69,8 +69,8 @@ default="full"
         2000 distinct rows) begin clearly better with it, ``8 / sqrt(n)``, with slow waves to start
         from (on more rows, five need hardly begin better), or, on more rows, 0.004 with fast ones.
         On fewer, if they are not 20 a feature, it is 0.1 with slow waves. Without
-        ``early_stopping``, and in `partial_fit`, it is 0.02. Where layers have more than 48 units,
-        ``8 / sqrt(n)`` is as much more.
+        ``early_stopping``, and in `partial_fit`, it is 0.02. Where layers have u > 48 units,
+        ``8 / sqrt(n)`` is ``sqrt(u / 48)`` times that.
     early_stopping : bool, default=True
         Whether each network holds rows out, on which training is judged. Without, it is judged
         on the training rows, which it may then fit far too closely.

@@ -101,14 +101,14 @@ _CLEARLY, _HARDLY = 0.01, 0.001
 _LONG_FIT = 10_000
 #: They will where mixing all surely gains less than this: M of them lack about 1/M of it.
 _LITTLE = 0.01
-#: Units of a hidden layer, times the root of the rows; fewest, and most of them for one target or
-#: two. Several share the layers, and fill more.
-_UNITS, _FEWEST_UNITS, _MOST_UNITS = 1.25, 24, 48
+#: Units of a hidden layer, times the root of the rows; fewest, and most of them for up to so many
+#: targets, which share the layers. More of them fill more.
+_UNITS, _FEWEST_UNITS, _MOST_UNITS, _FEW_TARGETS = 1.25, 24, 48, 3
 
 
 def usual_layers(n_rows: float, n_targets: int) -> tuple[int, ...]:
     """Return the widths of hidden layers: few rows fill few units, many fill a third layer."""
-    most = _MOST_UNITS * math.sqrt(max(n_targets, 2) / 2)
+    most = _MOST_UNITS * math.sqrt(max(n_targets / _FEW_TARGETS, 1.0))
     about = min(_UNITS * math.sqrt(n_rows), most)
     width = max(8 * math.ceil(about / 8), _FEWEST_UNITS)
     return (width,) * (2 if n_rows < _MANY_ROWS else 3)
@@ -118,10 +118,10 @@ def smooth(n_rows: int, n_units: int = _MOST_UNITS) -> Smoothness:
     """Return what suits smooth functions of many features.
 
     A decay of 8 / sqrt(n) is about the best there, from 0.4 for 400 rows to 0.1 for 7,000. It is
-    at most 0.5, and 1/32 at the least; and as much larger as layers are wider than usual.
+    at most 0.5, and 1/32 at the least; times the root of how much wider than usual layers are.
     """
     decay = 8.0 / math.sqrt(min(max(n_rows, 256), _MOST_ROWS))
-    return Smoothness(decay * max(1.0, n_units / _MOST_UNITS), 0.25)
+    return Smoothness(decay * math.sqrt(max(1.0, n_units / _MOST_UNITS)), 0.25)
 
 
 def _candidates(n_rows: int, n_members: int, n_units: int) -> list[_Candidate]:

@@ -545,12 +545,12 @@ def test_the_number_of_networks_is_kept_where_training_goes_on():
         (1999, 1, 48, 2),
         (2000, 1, 48, 3),
         (float("inf"), 1, 48, 3),
-        (9000, 2, 48, 3),
-        (9000, 3, 64, 3),
-        (9000, 8, 96, 3),
+        (9000, 3, 48, 3),
+        (9000, 4, 56, 3),
+        (9000, 8, 80, 3),
         (1000, 8, 40, 2),
         (2000, 8, 56, 3),
-        (float("inf"), 16, 136, 3),
+        (float("inf"), 16, 112, 3),
     ],
 )
 def test_few_rows_get_narrow_networks_and_many_deep_ones(n_rows, n_targets, width, depth):
@@ -558,7 +558,7 @@ def test_few_rows_get_narrow_networks_and_many_deep_ones(n_rows, n_targets, widt
 
 
 @pytest.mark.parametrize(
-    ("layers", "decay"), [((4,), 0.08), ((48, 48), 0.08), ((96,), 0.16), ((48, 144), 0.24)]
+    ("layers", "decay"), [((4,), 0.08), ((48, 48), 0.08), ((192,), 0.16), ((48, 108), 0.12)]
 )
 def test_smooth_functions_by_more_units_want_more_decay(layers, decay, trials):
     calm = smooth(10_000, max(layers))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -117,13 +118,14 @@ class MixtureObjective:
         self.gain = 0.0
         self.n_in_batch = batch_size * architecture.n_members
         self.n_products = architecture.n_parameters * batch_size
-        #: Threads that share the members among them.
-        self.n_threads = n_shares(architecture.n_members, self.n_products) if flat.is_cpu else 1
-        self._others = ThreadPoolExecutor(max(1, self.n_threads - 1))
+        n = n_shares(architecture.n_members, self.n_products) if flat.is_cpu else 1
+        #: Threads that share the members among them, and those besides the one that asks.
+        self.n_threads, self._others = n, ThreadPoolExecutor(max(1, n - 1))
         with self.threads():
             self.loss = loss.like(as_array(flat))
             given = architecture, self.loss, flat, self.gradient, batch_size
-            self.shares = Share.all(self.n_threads, *given)
+            cuts = (np.arange(n + 1) * architecture.n_members // n).tolist()
+            self.shares = [Share(*given, slice(start, stop)) for start, stop in pairwise(cuts)]
 
     def threads(self) -> AbstractContextManager[None]:
         """Use as many threads as a step is worth; all else that is asked of it needs them, too."""

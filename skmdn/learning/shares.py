@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 from typing import TypeAlias
 
 from torch import Tensor
@@ -53,21 +52,6 @@ class Share:
         self.network = ClosedForm(own, p, g, n_rows)
         raw, self.d_raw = as_array(self.network.raw), as_array(self.network.d_raw)
         self.parts, self.d_parts = map(loss.split, (raw, self.d_raw))
-
-    @classmethod
-    def all(
-        cls,
-        n_shares: int,
-        architecture: Architecture,
-        loss: MixtureLoss,
-        flat: Tensor,
-        gradient: Tensor,
-        n_rows: int,
-    ) -> list[Share]:
-        """Return so many shares, about as large as each other."""
-        cuts = pairwise(i * architecture.n_members // n_shares for i in range(n_shares + 1))
-        given = architecture, loss, flat, gradient, n_rows
-        return [cls(*given, slice(start, stop)) for start, stop in cuts]
 
     def step(self, batch: Batch) -> Array:
         """Write the gradient for a batch of these members; return the losses, weighted (E, B)."""

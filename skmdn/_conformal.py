@@ -49,12 +49,15 @@ class PredictionSets(MixturePredictions):
     """Intervals and regions of an estimator's mixtures, and what calibrates them.
 
     The estimator gives, besides what `MixturePredictions` takes, ``_network_mixtures(X)``: each
-    network's own; and ``_holders(X)``: which of them held out each of the training rows, (n, E).
+    network's own; ``_holders(X)``: which of them held out each of the training rows, (n, E); and
+    ``_moved_left_out()``: by how much the mixtures of these rows would be moved, had each been
+    left out of all else, (n, D).
     """
 
     conformity_scores_: ConformityScores
     _network_mixtures: Callable[..., list[NormalMixture]]
     _holders: Callable[..., np.ndarray]
+    _moved_left_out: Callable[..., np.ndarray]
 
     def calibrate(self, X, y, out_of_fold=False):
         """Learn from data how far prediction sets must reach to hold what they promise.
@@ -106,7 +109,11 @@ class PredictionSets(MixturePredictions):
         """
         X = self._check_rows(X)
         y = self._check_targets(X, y)
-        judged = self._holders(X) if out_of_fold else np.ones((len(y), 1), dtype=bool)
+        if out_of_fold:
+            # Sets of one row's networks, moved by b, hold y + b where they held y.
+            judged, y = self._holders(X), y - self._moved_left_out().reshape(y.shape)
+        else:
+            judged = np.ones((len(y), 1), dtype=bool)
         scores = [
             (
                 interval_scores(mixture[mine], y[rows][mine]),

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from skmdn._line import is_drawable, line_through, normal_log_density
 from skmdn._networks import NetworkMixtures, own_random_state, torch_device
 from skmdn._out_of_fold import HeldOut, fingerprints
 from skmdn._targets import TargetModel
@@ -38,6 +39,9 @@ from skmdn.learning.trials import Smoothness
 #: Networks, where nothing says that fewer suffice; how many times as long these wait for a better
 #: score: they take little time, and what little there is to learn may come late.
 _USUAL_MEMBERS, _WAIT_OF_FEW = 16, 2
+#: By how many nats a target a line may be behind networks for what it leaves to be tried, as if it
+#: were normal.
+_NEAR = 0.3
 #: Steps of `partial_fit` at the full size.
 _STEADY_STEPS = 100
 #: What only `fit` tells, from rows held out; gone when all networks have seen all rows.
@@ -94,35 +98,86 @@ class NetworkFitting(NetworkMixtures):
     def _fit(self, X, y, sample_weight, continued):
         X, y, weights = self._check_training(X, y, sample_weight, reset=not continued)
         rows = canonical_rows(X, y, weights)
-        if continued:
-            self._go_on()
-        else:
-            self._start(X, y, rows, are_all=True)
+        targets = y[rows.first]
         for name in ("_optimizer", *_OF_FIT):
             self.__dict__.pop(name, None)
-        table, generator = self._table(X, y, rows), self._generator()
-        training = self._training(table, generator, continued)
-        objective = training.objective
+        if continued:
+            self._go_on()
+            drawn = self.line_ and line_through(dense(X[rows.first]), targets, rows.weights)
+            self._learn(X, targets, rows, drawn, self._told_plan())
+        else:
+            self._start(X, targets, rows, are_all=True)
+            plan = self._learn(X, targets, rows)
+            if self._may_be_linear(rows.weights):
+                self._learn_rest(X, targets, rows, plan._replace(begun=None))
+
+    def _learn(self, X, targets, rows, drawn=None, plan=None, least=-np.inf):
+        """Train to the end on the distinct rows, and keep what was found; return the plan.
+
+        Of targets that a line is ``drawn`` through, what it leaves is learned. Training that does
+        not score more than ``least`` at its first check is given up, and nothing returned.
+        """
+        self.line_, rest = drawn or (None, targets)
+        table, generator = self._table(X, rest, rows), self._generator()
+        plan = plan or self._plan(table, generator.initial_seed())
+        training = self._training(table, generator, plan)
+        objective, volume = training.objective, self._targets.scaling.log_volume
         with objective.threads():
+            if np.isfinite(least) and next(training.rise()).best_score <= least + volume:
+                return None
             result = training.finish(self._report)
             found = calibrate(objective, result.flat)
         self._keep(result.flat, found.member_factor, found.pooled_factors)
         self._keep_history(result, found.score)
         marks = fingerprints(table[:, : X.shape[1]].cpu().numpy())
-        self._held_out = HeldOut(rows.positions, marks, objective.n_held_out)
+        moved = (
+            None if self.line_ is None else targets - rest - self.line_.at(dense(X[rows.first]))
+        )
+        self._held_out = HeldOut(rows.positions, marks, objective.n_held_out, moved)
+        return plan
+
+    def _may_be_linear(self, weights):
+        """Tell whether it is worth a look what a line through the rows leaves."""
+        is_judged = self.early_stopping and self.atoms_.size == 0
+        return is_judged and is_drawable(self.n_features_in_, self.n_outputs_, weights)
+
+    def _learn_rest(self, X, targets, rows, plan):
+        """Learn what a line leaves of the targets instead, if that makes held-out rows likelier.
+
+        First it must explain something, and be near to the networks there are.
+        """
+        noise, score = NOISE_MODELS[self.noise_type], self.best_validation_score_
+        drawn = line_through(dense(X[rows.first]), targets, rows.weights)
+        whole, given = self._targets.scaling, (drawn[1], rows.weights)
+        without = normal_log_density(targets - whole.mean, rows.weights, noise.coupled)
+        # About three standard errors of how much likelier others make so many held-out rows.
+        surely = np.sqrt(self.n_outputs_ / len(targets))
+        least = max(without + surely, score - _NEAR * self.n_outputs_)
+        if not normal_log_density(*given, noise.coupled) > least:
+            return
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        del other.network_
+        other._targets = TargetModel.of_rest(*given, noise, self.n_components, whole.unit)
+        other._loss = other._mixture_loss()
+        is_done = other._learn(X, targets, rows, drawn, plan, least=score)
+        if is_done and other.best_validation_score_ > score + surely:
+            self.__dict__.update(other.__dict__)
 
     def _partial_fit(self, X, y, sample_weight):
         first = not hasattr(self, "network_")
         X, y, weights = self._check_training(X, y, sample_weight, reset=first)
         rows = canonical_rows(X, y, weights)
         if first:
-            self._start(X, y, rows, are_all=False)
+            self._start(X, y[rows.first], rows, are_all=False)
             self._n_steps, self.n_iter_, self.loss_curve_ = 0, 0, []
         else:
             self._go_on()
         for name in _OF_FIT:  # all networks see these rows
             self.__dict__.pop(name, None)
-        table, generator = self._table(X, y, rows), self._generator()
+        targets = y[rows.first]
+        rest = targets if self.line_ is None else targets - self.line_.at(dense(X[rows.first]))
+        table, generator = self._table(X, rest, rows), self._generator()
         optimizer = (
             self._optimizer.on(torch_device(self.device))
             if hasattr(self, "_optimizer")
@@ -142,16 +197,16 @@ class NetworkFitting(NetworkMixtures):
         self.n_iter_ += 1
         self.loss_curve_ = [*self.loss_curve_, self._targets.scaling.log_volume + loss]
 
-    def _start(self, X, y, rows, are_all):
+    def _start(self, X, targets, rows, are_all):
         """Decide what a new model does not learn by gradients: scales, bounds and chance."""
-        self._random_state = own_random_state(self.random_state)
+        self._random_state, self.line_ = own_random_state(self.random_state), None
         for name in ("network_", "alpha_", "n_estimators_", "hidden_layer_sizes_"):
             self.__dict__.pop(name, None)
         self._resolve_auto(len(rows.first) if are_all else np.inf)
         # Rows are in an order that is none: the first are a sample of all.
         sample = slice(NormalScores.max_rows)
         self._features = NormalScores(dense(X[rows.first[sample]]), rows.weights[sample])
-        targets, noise = y[rows.first], NOISE_MODELS[self.noise_type]
+        noise = NOISE_MODELS[self.noise_type]
         self._targets = TargetModel.of(targets, rows.weights, noise, self.n_components, are_all)
         atoms = self._targets.atoms
         self.atoms_ = atoms if self._y_ndim == 2 else atoms[:, 0]
@@ -190,14 +245,26 @@ class NetworkFitting(NetworkMixtures):
         self.n_estimators_ = _told(self.n_estimators, before("n_estimators_", _USUAL_MEMBERS))
         self.alpha_ = float(_told(self.alpha, before("alpha_", USUAL.weight_decay)))
 
-    def _training(self, table, generator, continued):
-        """Return the training to go on with to the end; what is "auto" is decided."""
-        plan = TrainingPlan(Smoothness(self.alpha_, 1.0), self.n_estimators_)
-        if self.alpha == "auto" and self.early_stopping and not continued:
-            plan = self._plan(table, generator.initial_seed())
+    def _plan(self, table, seed):
+        """Let short trainings tell what is "auto", where they can."""
+        if self.alpha != "auto" or not self.early_stopping:
+            return self._told_plan()
+        given = self._architecture(), self._loss, table, self._options(len(table))
+        plan = plan_training(*given, _told(self.batch_size, None), seed)
+        if self.n_estimators == self.validation_fraction == "auto":
+            self.n_estimators_ = plan.n_members
+        self.alpha_ = plan.smoothness.weight_decay
+        return plan
+
+    def _told_plan(self):
+        return TrainingPlan(Smoothness(self.alpha_, 1.0), self.n_estimators_)
+
+    def _training(self, table, generator, plan):
+        """Return the training to go on with to the end."""
         if self.verbose:
             chosen = f"{self.n_estimators_} networks, hidden layers {self.hidden_layer_sizes_}"
-            print(f"[MDNRegressor] {chosen}, weight decay {self.alpha_:.3g}")
+            learned = "" if self.line_ is None else ", of what a line leaves"
+            print(f"[MDNRegressor] {chosen}, weight decay {self.alpha_:.3g}{learned}")
         options, n_held_out = self._options(len(table)), self._n_held_out(len(table))
         if plan.begun is not None and self._is_whole(plan.begun.objective, n_held_out):
             plan.begun.options = options
@@ -207,15 +274,6 @@ class NetworkFitting(NetworkMixtures):
         objective = self._objective(table, flat, n_held_out)
         with objective.threads():
             return Training(objective, options, generator)
-
-    def _plan(self, table, seed):
-        """Let short trainings tell what is "auto"."""
-        given = self._architecture(), self._loss, table, self._options(len(table))
-        plan = plan_training(*given, _told(self.batch_size, None), seed)
-        if self.n_estimators == self.validation_fraction == "auto":
-            self.n_estimators_ = plan.n_members
-        self.alpha_ = plan.smoothness.weight_decay
-        return plan
 
     def _is_whole(self, objective, n_held_out):
         """Tell whether what was begun trains all networks, on the rows that they should see."""

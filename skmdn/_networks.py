@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from skmdn._conformal import PredictionSets
+from skmdn._line import Line
 from skmdn._out_of_fold import HeldOut, fingerprints
 from skmdn._prediction import check_targets, naming
 from skmdn._targets import TargetModel
@@ -34,6 +35,7 @@ class NetworkMixtures(PredictionSets):
 
     device: str
     network_: MixtureNetwork
+    line_: Line | None
     n_estimators_: int
     _loss: MixtureLoss
     _features: NormalScores
@@ -69,10 +71,10 @@ class NetworkMixtures(PredictionSets):
         self.n_outputs_ = y.shape[1]
         return X, y, weights
 
-    def _table(self, X, y, rows):
+    def _table(self, X, targets, rows):
         """Return features, targets and weights of the distinct rows, as networks take them."""
-        table = np.empty((len(rows.first), X.shape[1] + y.shape[1] + 1), dtype=np.float32)
-        table[:, X.shape[1] : -1] = self._targets.scaling.standardised(y[rows.first])
+        table = np.empty((len(targets), X.shape[1] + targets.shape[1] + 1), dtype=np.float32)
+        table[:, X.shape[1] : -1] = self._targets.scaling.standardised(targets)
         table[:, -1] = np.maximum(rows.weights, _LEAST_WEIGHT)
         for block in blocks(len(table), X.shape[1]):
             table[block, : X.shape[1]] = self._features.transform(dense(X[rows.first[block]]))
@@ -102,9 +104,8 @@ class NetworkMixtures(PredictionSets):
             ``1 / n_estimators_``.
         """
         X = self._check_rows(X)
-        holders = self._holders(X)
-        raw = self._raw(X)
-        return self._mixtures_from(raw, self._member_factor, holders)
+        holders, moved = self._holders(X), self._moved_left_out()
+        return self._mixtures_from(X, self._raw(X), self._member_factor, holders, moved)
 
     def predict_atoms(self, X):
         """Return how likely each of ``atoms_`` is: how often y has just that value.
@@ -154,7 +155,7 @@ class NetworkMixtures(PredictionSets):
     def _network_mixtures(self, X):
         """Return each network's own mixtures of checked rows, as of those it held out."""
         raw = self._raw(X)
-        return [self._mixtures_from(raw[[e]], self._member_factor) for e in range(len(raw))]
+        return [self._mixtures_from(X, raw[[e]], self._member_factor) for e in range(len(raw))]
 
     def _holders(self, X):
         """Return which networks never saw each training row, (n, E)."""
@@ -174,6 +175,13 @@ class NetworkMixtures(PredictionSets):
                 f"validation_fraction of at least 1 / {self.n_estimators_}"
             )
         return holders
+
+    def _moved_left_out(self):
+        """Return by how much lines through all other rows are above ``line_`` at each, (n, D)."""
+        positions, moved = self._held_out.positions, self._held_out.moved
+        if moved is None:
+            return np.zeros((len(positions), self.n_outputs_))
+        return np.where(positions[:, None] < 0, 0.0, moved[positions])
 
     def _row_numbers(self):
         n_learned, n_still = self._n_components()
@@ -215,22 +223,28 @@ class NetworkMixtures(PredictionSets):
 
     def _means(self, X):
         """Return the conditional means of checked rows, without the rest of the mixture."""
-        means = np.empty((X.shape[0], self.n_outputs_))
+        means, scaling = np.empty((X.shape[0], self.n_outputs_)), self._targets.scaling
         for block, raw in self._raw_blocks(X):
-            means[block] = self._loss.means(raw).mean(0).T
-        means = self._targets.scaling.restored(means)
+            means[block] = scaling.restored(self._loss.means(raw).mean(0).T)
+            if self.line_ is not None:
+                means[block] += self.line_.at(dense(X[block]))
         return means[:, 0] if self._y_ndim == 1 else means
 
     def _inputs(self, X):
         return torch.from_numpy(self._features.transform(dense(X)))
 
     def _mixtures(self, X):
-        return self._mixtures_from(self._raw(X), self._pooled_factors)
+        return self._mixtures_from(X, self._raw(X), self._pooled_factors)
 
-    def _mixtures_from(self, raw, variance_factors, members=None):
-        """Return the members' mixtures pooled, in the units of y; of ``members`` (n, E) alone."""
+    def _mixtures_from(self, X, raw, variance_factors, members=None, moved=0.0):
+        """Return the members' mixtures pooled, in the units of y; of ``members`` (n, E) alone.
+
+        Where there is a line, it is ``moved`` (n, D).
+        """
         found = self._loss.parameters(raw, variance_factors)
         weights, means, scale = pooled(found, self._loss.still, self._targets.scaling, members)
+        if self.line_ is not None:
+            means += (self.line_.at(dense(X)) + moved)[:, None]
         return NormalMixture._from_scale(weights, means, scale, self._y_ndim == 1)
 
 

@@ -52,7 +52,13 @@ class TargetScaling:
         """Return the Cholesky factors (..., D, D) of covariances of y for those of u."""
         return (factor if self.root is None else self.root @ factor) * self.unit[:, None]
 
-    def untied(self, y: np.ndarray, weights: np.ndarray, which: np.ndarray) -> TargetScaling:
+    def untied(
+        self,
+        y: np.ndarray,
+        weights: np.ndarray,
+        which: np.ndarray,
+        most_left: float = _ALL_BUT_A_SUM,
+    ) -> TargetScaling:
         """Return a scaling in which no target of ``which`` is all but a sum of those before it.
 
         What those leave of such a target is learned in its place: as a small difference of two
@@ -63,6 +69,8 @@ class TargetScaling:
         y : ndarray of shape (n, D)
         weights : ndarray of shape (n,)
         which : ndarray of shape (D,) of bool
+        most_left : float
+            Share of its variance that those leave of such a target, at most.
         """
         u, n_targets = self.in_units(y), y.shape[1]
         root, roots = np.eye(n_targets), np.sqrt(weights / weights.sum())
@@ -71,9 +79,24 @@ class TargetScaling:
                 break
             line = np.linalg.lstsq(u[:, :d] * roots[:, None], u[:, d] * roots)[0]
             rest, whole = roots * (u[:, d] - u[:, :d] @ line), roots * u[:, d]
-            if rest @ rest < _ALL_BUT_A_SUM * (whole @ whole):
+            if rest @ rest < most_left * (whole @ whole):
                 root[d, :d] = line @ root[:d, :d]
         return self if (root == np.eye(n_targets)).all() else replace(self, root=root)
+
+    def decorrelated(self, y: np.ndarray, weights: np.ndarray) -> TargetScaling:
+        """Return a scaling in which each target is what those before it leave of it.
+
+        Rows far out say less, as the likelihood of a t distribution has it: they would else say
+        it all.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n, D)
+        weights : ndarray of shape (n,)
+        """
+        away = (self.in_units(y) ** 2).mean(axis=1)
+        typical = np.median(away) or 1.0
+        return self.untied(y, weights / (typical + away), np.full(y.shape[1], True), np.inf)
 
 
 def effective_number(weights: np.ndarray) -> float:
@@ -81,7 +104,9 @@ def effective_number(weights: np.ndarray) -> float:
     return float(weights.sum() ** 2 / (weights @ weights))
 
 
-def target_scaling(y: np.ndarray, weights: np.ndarray, one_unit: bool) -> TargetScaling:
+def target_scaling(
+    y: np.ndarray, weights: np.ndarray, one_unit: bool, least: np.ndarray | float = 0.0
+) -> TargetScaling:
     """Return the scaling by the weighted mean and the unit of each target.
 
     Parameters
@@ -90,6 +115,8 @@ def target_scaling(y: np.ndarray, weights: np.ndarray, one_unit: bool) -> Target
     weights : ndarray of shape (n,)
     one_unit : bool
         Whether the targets must share one unit: the root of the mean variance of those that vary.
+    least : ndarray of shape (D,), default=0.0
+        Of units, where these are known to be representable.
 
     Raises
     ------
@@ -103,11 +130,11 @@ def target_scaling(y: np.ndarray, weights: np.ndarray, one_unit: bool) -> Target
         raise ValueError("y is too large: its variance is beyond float64")
     spread = np.ptp(y, axis=0)
     varies = spread > 0
-    if (varies & (spread < _LEAST_SPREAD)).any():
+    if np.max(least) == 0.0 and (varies & (spread < _LEAST_SPREAD)).any():
         raise ValueError(f"y is too small: it varies by {spread[varies].min():.3g}")
     if one_unit and varies.any():
         scale[:] = np.sqrt(np.mean(scale[varies] ** 2))
-    return TargetScaling(scaler.mean_, scale)
+    return TargetScaling(scaler.mean_, np.maximum(scale, least))
 
 
 def fixed_variance(fixed_noise_level: float, unit: float) -> float:

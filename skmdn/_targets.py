@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from skmdn.learning.features import NormalScores
 from skmdn.learning.link import JohnsonLink
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.noise import NoiseModel, coupling_unit
+
+#: Least unit of what a line leaves, in units of the whole: smaller numbers are rounding.
+_LEAST_LEFT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class TargetModel:
         Whether there are atoms or outliers, and so components that stay where they are.
     coupling_unit : float
         See `skmdn.learning.noise.coupling_unit`.
+    floor : ndarray of shape (D,), default=None
+        How many times as large as elsewhere the floor on variances is.
     """
 
     scaling: TargetScaling
@@ -41,6 +46,7 @@ class TargetModel:
     link: JohnsonLink | None
     has_widest: bool
     coupling_unit: float
+    floor: Array | None = None
 
     @classmethod
     def of(
@@ -61,11 +67,43 @@ class TargetModel:
             # Of those with atoms, a value that many rows share must stay one.
             without_atoms = np.atleast_1d(np.isnan(atoms).all(axis=0))
             scaling = scaling.untied(sample, own, without_atoms)
+        n_expected = effective_number(weights) if are_all else math.inf
+        return cls._learned_in(scaling, atoms, y, weights, noise, n_components, n_expected)
+
+    @classmethod
+    def of_rest(
+        cls, rest: Array, weights: Array, noise: NoiseModel, n_components: int, whole: Array
+    ) -> TargetModel:
+        """Look at what a line leaves of targets (n, D) that have no atoms.
+
+        The units of the targets themselves, ``whole`` (D,), are those of the floor on variances.
+        """
+        scaling = target_scaling(rest, weights, noise.one_unit, _LEAST_LEFT * whole)
+        if noise.coupled:
+            scaling = scaling.decorrelated(rest, weights)
+        given = rest, weights, noise, n_components, effective_number(weights)
+        found = cls._learned_in(scaling, rest[:0], *given)
+        return replace(found, floor=(whole / scaling.unit) ** 2)
+
+    @classmethod
+    def _learned_in(
+        cls,
+        scaling: TargetScaling,
+        atoms: Array,
+        y: Array,
+        weights: Array,
+        noise: NoiseModel,
+        n_components: int,
+        n_expected: float,
+    ) -> TargetModel:
+        """Return what is to be learned in such units, of such atoms."""
+        sample = y[: NormalScores.max_rows]
+        own = weights[: len(sample)]
         at, standardised = at_atoms(sample, atoms), scaling.standardised(y)
         free = [elsewhere(at[:, said]) for said in ~np.isnan(atoms.T)]  # target by target
         curve = JohnsonLink.fit(standardised[: len(sample)], own[:, None] * np.transpose(free))
         has_widest = len(atoms) > 0 or curve.has_outliers(standardised)
-        n_targets, n_expected = y.shape[1], effective_number(weights) if are_all else math.inf
+        n_targets = y.shape[1]
         return cls(
             scaling,
             atoms,
@@ -86,7 +124,7 @@ class TargetModel:
             n_components=n_components + n_pinned,
             n_targets=self.atoms.shape[1],
             noise=noise,
-            reg_covar=reg_covar,
+            reg_covar=self._floor(reg_covar, noise),
             link=self.link,
             still=still if self.has_widest else None,
             pins=self.pins,
@@ -95,6 +133,13 @@ class TargetModel:
             if noise.learned
             else fixed_variance(fixed_noise_level, self.scaling.unit[0]),
         )
+
+    def _floor(self, reg_covar: float, noise: NoiseModel) -> float | Array:
+        """Return the floor of all targets, or each one's (D, 1)."""
+        if self.floor is None:
+            return reg_covar
+        floors = reg_covar * self.floor[:, None]
+        return floors if noise.per_target else floors[:1]  # they have one unit
 
 
 def _pins_at(

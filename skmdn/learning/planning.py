@@ -101,6 +101,9 @@ _CLEARLY, _HARDLY = 0.01, 0.001
 _LONG_FIT = 10_000
 #: They will where mixing all surely gains less than this: M of them lack about 1/M of it.
 _LITTLE = 0.01
+#: Networks where nothing says that fewer suffice, and multiplications of a pass of all rows
+#: through all of them beyond which they are fewer: so many took two cores 4 s, a fit minutes.
+USUAL_MEMBERS, _MOST_WORK = 16, 2.7e10
 #: Units of a hidden layer, times the root of the rows; fewest, and most of them for up to so many
 #: targets, which share the layers. More of them fill more.
 _UNITS, _FEWEST_UNITS, _MOST_UNITS, _FEW_TARGETS = 1.25, 24, 48, 3
@@ -112,6 +115,12 @@ def usual_layers(n_rows: float, n_targets: int) -> tuple[int, ...]:
     about = min(_UNITS * math.sqrt(n_rows), most)
     width = max(8 * math.ceil(about / 8), _FEWEST_UNITS)
     return (width,) * (2 if n_rows < _MANY_ROWS else 3)
+
+
+def usual_members(n_rows: float, n_parameters: int) -> int:
+    """Return how many networks of so many parameters to train on so many rows: 5 to 16."""
+    affordable = int(_MOST_WORK / (n_rows * n_parameters))
+    return min(max(affordable, _FEWEST_MEMBERS), USUAL_MEMBERS)
 
 
 def smooth(n_rows: int, n_units: int = _MOST_UNITS) -> Smoothness:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -16,8 +17,15 @@ from sklearn.datasets import make_friedman1
 from skmdn import MDNRegressor
 from skmdn.learning import planning as module
 from skmdn.learning.network import Architecture
-from skmdn.learning.planning import USUAL, TrainingPlan, plan_training, smooth, usual_layers
-from skmdn.learning.training import Training, TrainingOptions
+from skmdn.learning.planning import (
+    USUAL,
+    TrainingPlan,
+    plan_training,
+    smooth,
+    usual_layers,
+    usual_members,
+)
+from skmdn.learning.training import Training, TrainingOptions, usual_patience
 
 ARCHITECTURE = Architecture(16, 3, 5, (4,), "silu")
 OPTIONS = TrainingOptions(10, 0.01, 0.5, 2, 1e-3)
@@ -586,3 +594,21 @@ def test_widths_follow_the_distinct_rows_and_are_kept_where_training_goes_on():
     assert fresh.partial_fit(X[few], y[few]).hidden_layer_sizes_ == (48, 48, 48)
     several = MDNRegressor(n_estimators=1, random_state=0)
     assert several.partial_fit(X, rng.normal(size=(1000, 4))).hidden_layer_sizes_ == (56, 56, 56)
+
+
+def test_work_beyond_minutes_is_shared_by_fewer_networks():
+    assert usual_members(50, 10_000) == usual_members(45_000, 9_000) == 16
+    assert usual_members(math.inf, 10_000) == usual_members(1e7, 10_000) == 5
+    assert usual_members(10_000, 270_000) == 10
+
+
+def test_these_wait_no_longer_than_sixteen(monkeypatch):
+    X, y = make_friedman1(400, 5, noise=1.0, random_state=0)
+    how = {"max_iter": 3, "random_state": 0, "alpha": 0.02}
+    assert MDNRegressor(**how).fit(X, y).n_estimators_ == 16
+    architecture = MDNRegressor(**how).fit(X, y).network_.architecture
+    work = 400 * architecture.n_parameters / 16 * 7.5
+    monkeypatch.setattr("skmdn.learning.planning._MOST_WORK", work)
+    model = MDNRegressor(**how).fit(X, y)
+    assert model.n_estimators_ == 7
+    assert model._options(400).n_iter_no_change == usual_patience(400)

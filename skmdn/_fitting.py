@@ -111,8 +111,7 @@ class NetworkFitting(NetworkMixtures):
             self.__dict__.pop(name, None)
         if continued:
             self._go_on()
-            drawn = self.line_ and line_through(dense(X[rows.first]), targets, rows.weights)
-            self._learn(X, targets, rows, drawn, self._told_plan())
+            self._learn(X, targets, rows, self._redrawn(X, targets, rows), self._told_plan())
         else:
             self._start(X, targets, rows, are_all=True)
             plan = self._learn(X, targets, rows)
@@ -144,6 +143,15 @@ class NetworkFitting(NetworkMixtures):
         self._held_out = HeldOut(rows.positions, marks, objective.n_held_out, moved)
         return plan
 
+    def _redrawn(self, X, targets, rows):
+        """Return the line, drawn anew if these rows can tell, and what it leaves of them."""
+        if self.line_ is None:
+            return None
+        features = dense(X[rows.first])
+        if is_drawable(self.n_features_in_, self.n_outputs_, rows.weights):
+            return line_through(features, targets, rows.weights)
+        return self.line_, targets - self.line_.at(features)
+
     def _may_be_linear(self, weights):
         """Tell whether it is worth a look what a line through the rows leaves."""
         is_judged = self.early_stopping and self.atoms_.size == 0
@@ -157,11 +165,14 @@ class NetworkFitting(NetworkMixtures):
         noise, score = NOISE_MODELS[self.noise_type], self.best_validation_score_
         drawn = line_through(dense(X[rows.first]), targets, rows.weights)
         whole, given = self._targets.scaling, (drawn[1], rows.weights)
-        without = normal_log_density(targets - whole.mean, rows.weights, noise.coupled)
+        floor = self.reg_covar * whole.unit**2
+        without, within = (
+            normal_log_density(part, rows.weights, noise.coupled, floor)
+            for part in (targets - whole.mean, drawn[1])
+        )
         # About three standard errors of how much likelier others make so many held-out rows.
         surely = np.sqrt(self.n_outputs_ / len(targets))
-        least = max(without + surely, score - _NEAR * self.n_outputs_)
-        if not normal_log_density(*given, noise.coupled) > least:
+        if not within > max(without + surely, score - _NEAR * self.n_outputs_):
             return
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
@@ -183,8 +194,9 @@ class NetworkFitting(NetworkMixtures):
             self._go_on()
         for name in _OF_FIT:  # all networks see these rows
             self.__dict__.pop(name, None)
-        targets = y[rows.first]
-        rest = targets if self.line_ is None else targets - self.line_.at(dense(X[rows.first]))
+        rest = y[rows.first]
+        if self.line_ is not None:
+            rest = rest - self.line_.at(dense(X[rows.first]))
         table, generator = self._table(X, rest, rows), self._generator()
         optimizer = (
             self._optimizer.on(torch_device(self.device))

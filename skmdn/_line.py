@@ -107,8 +107,10 @@ def _least_left_out(
     return rest, shrunk
 
 
-def normal_log_density(rest: np.ndarray, weights: np.ndarray, coupled: bool) -> float:
-    """Return the mean log-density of what is left (n, D), as if it were normal; NaN if it is not.
+def normal_log_density(
+    rest: np.ndarray, weights: np.ndarray, coupled: bool, floor: np.ndarray | float = 0.0
+) -> float:
+    """Return the mean log-density of what is left (n, D), as if it were normal.
 
     Parameters
     ----------
@@ -116,8 +118,10 @@ def normal_log_density(rest: np.ndarray, weights: np.ndarray, coupled: bool) -> 
     weights : ndarray of shape (n,)
     coupled : bool
         Whether targets may be correlated.
+    floor : ndarray of shape (D,), default=0.0
+        What is added to their variances.
     """
     moments = rest.T @ (rest * (weights / weights.sum())[:, None])
     moments = moments if coupled else np.diag(np.diag(moments))
-    log_volume = np.linalg.slogdet(moments)[1]
+    log_volume = np.linalg.slogdet(moments + np.diag(np.zeros(len(moments)) + floor))[1]
     return -0.5 * float(log_volume + len(moments) * (1.0 + math.log(2.0 * math.pi)))

@@ -86,6 +86,8 @@ def test_the_density_of_what_is_left_is_scipys(coupled):
     moments = moments if coupled else np.diag(np.diag(moments))
     expected = stats.multivariate_normal(cov=moments).logpdf(rest)
     found = normal_log_density(rest, weights, coupled)
+    same = np.repeat(rest[:, :1], 3, axis=1)
+    assert np.isfinite(normal_log_density(same, weights, coupled, floor=1e-6))
     assert found == pytest.approx(np.average(expected, weights=weights))
 
 
@@ -164,6 +166,9 @@ def test_training_that_goes_on_keeps_to_the_line():
     model.fit(X, y[:, 0])
     assert_allclose(model.line_.slopes, line.slopes)
     assert model.oof_score_ > score - 0.05
+    model.fit(X[:8], y[:8, 0])  # too few to tell
+    assert_allclose(model.line_.slopes, line.slopes)
+    model.fit(X, y[:, 0])
     reached = model.score(X, y[:, 0])
     model.partial_fit(X, y[:, 0])
     assert model.score(X, y[:, 0]) > reached - 0.3
@@ -193,6 +198,15 @@ def test_no_variance_is_below_the_floor_where_a_line_explains_all(noise_type, no
     variances = np.diagonal(mixture.covariances, axis1=-2, axis2=-1)
     assert (variances.min(axis=(0, 1)) >= 0.99e-6 * y.var(axis=0).min()).all()
     assert_allclose(model.predict(X), y, atol=0.02)
+
+
+def test_targets_that_are_all_but_the_same_have_a_line():
+    X, y = linear(300, 20, 2, noise=0.3)
+    y[:, 1] = y[:, 0]
+    model = small(max_iter=60).fit(X[:200], y[:200])
+    assert model.line_ is not None
+    alone = small(max_iter=60).fit(X[:200], y[:200, 0])
+    assert model.score(X[200:], y[200:]) > alone.score(X[200:], y[200:, 0]) + 2.0
 
 
 @pytest.mark.parametrize("why", ["bent", "atoms", "nothing held out", "few rows", "noise"])

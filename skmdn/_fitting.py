@@ -50,6 +50,9 @@ _WAIT_OF_FEW = 2
 #: By how many nats a target a line may be behind networks for what it leaves to be tried, as if it
 #: were normal.
 _NEAR = 0.3
+#: Most of the variance of what it leaves that the floor may be, if others are coupled to that: they
+#: would be made of noise that is not there.
+_MOSTLY_FLOOR = 0.1
 #: Steps of `partial_fit` at the full size.
 _STEADY_STEPS = 100
 #: What only `fit` tells, from rows held out; gone when all networks have seen all rows.
@@ -147,10 +150,9 @@ class NetworkFitting(NetworkMixtures):
         """Return the line, drawn anew if these rows can tell, and what it leaves of them."""
         if self.line_ is None:
             return None
-        features = dense(X[rows.first])
         if is_drawable(self.n_features_in_, self.n_outputs_, rows.weights):
-            return line_through(features, targets, rows.weights)
-        return self.line_, targets - self.line_.at(features)
+            return line_through(dense(X[rows.first]), targets, rows.weights)
+        return self.line_, targets - self._on_line(X[rows.first])
 
     def _may_be_linear(self, weights):
         """Tell whether it is worth a look what a line through the rows leaves."""
@@ -179,6 +181,8 @@ class NetworkFitting(NetworkMixtures):
         del other.network_
         other._targets = TargetModel.of_rest(*given, noise, self.n_components, whole.unit)
         other._loss = other._mixture_loss()
+        if noise.coupled and np.max(other._loss.reg_covar) > _MOSTLY_FLOOR:
+            return
         is_done = other._learn(X, targets, rows, drawn, plan, least=score)
         if is_done and other.best_validation_score_ > score + surely:
             self.__dict__.update(other.__dict__)
@@ -196,7 +200,7 @@ class NetworkFitting(NetworkMixtures):
             self.__dict__.pop(name, None)
         rest = y[rows.first]
         if self.line_ is not None:
-            rest = rest - self.line_.at(dense(X[rows.first]))
+            rest = rest - self._on_line(X[rows.first])
         table, generator = self._table(X, rest, rows), self._generator()
         optimizer = (
             self._optimizer.on(torch_device(self.device))

@@ -22,14 +22,19 @@ _PENALTIES = np.logspace(-6, 3, 19)
 #: Most rows, and numbers in all of them, that a line is drawn through; and rows, beyond as many as
 #: there are targets, that say how good it is.
 _MOST_ROWS, _MOST_NUMBERS, _FEWEST_FREE = 2**16, 2**24, 10
+#: How far a line goes on, in widths of the rows. Where features have heavy tails, new rows lie
+#: well beyond all that were seen; and what is left of rows left out is that of endless lines.
+_FARTHEST = 100.0
+#: Rows of no weight are not there; of hardly any, their root is still a number.
+_LEAST_WEIGHT = 1e-30
 
 
 @dataclass(frozen=True)
 class Line:
     """A linear function of the features: ``level + (2^-exponents X - centre) @ slopes``.
 
-    Beyond the training rows it goes on for as far as they reach, feature by feature, and is
-    constant from there on.
+    Beyond the training rows it goes on for a hundred times as far as they reach, feature by
+    feature, and is constant from there on.
 
     Parameters
     ----------
@@ -51,7 +56,8 @@ class Line:
 
     def at(self, X: np.ndarray) -> np.ndarray:
         """Return the targets (n, D) it has for features (n, F)."""
-        features = np.ldexp(X, -self.exponents).clip(self.lowest, self.highest)
+        with np.errstate(over="ignore"):  # bounds come next
+            features = np.ldexp(X, -self.exponents).clip(self.lowest, self.highest)
         return (features - self.centre) @ self.slopes + self.level
 
 
@@ -73,6 +79,7 @@ def line_through(X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[Lin
     y : ndarray of shape (n, D)
     weights : ndarray of shape (n,)
     """
+    weights = np.maximum(weights, _LEAST_WEIGHT)
     exponents = np.frexp(np.abs(X).max(axis=0))[1]
     X = np.ldexp(X, -exponents)
     of_X, of_y = (StandardScaler().fit(part, sample_weight=weights) for part in (X, y))
@@ -81,8 +88,8 @@ def line_through(X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[Lin
     rest, shrunk = _least_left_out(axes, sizes, roots * of_y.transform(y), weights)
     slopes = directions.T @ (shrunk * of_y.scale_) / of_X.scale_[:, None]
     lowest, highest = X.min(axis=0), X.max(axis=0)
-    width = highest - lowest
-    line = Line(exponents, lowest - width, highest + width, of_X.mean_, slopes, of_y.mean_)
+    far = _FARTHEST * (highest - lowest)
+    line = Line(exponents, lowest - far, highest + far, of_X.mean_, slopes, of_y.mean_)
     return line, rest / roots * of_y.scale_
 
 

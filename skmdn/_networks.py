@@ -226,9 +226,13 @@ class NetworkMixtures(PredictionSets):
         means, scaling = np.empty((X.shape[0], self.n_outputs_)), self._targets.scaling
         for block, raw in self._raw_blocks(X):
             means[block] = scaling.restored(self._loss.means(raw).mean(0).T)
-            if self.line_ is not None:
-                means[block] += self.line_.at(dense(X[block]))
+        if self.line_ is not None:
+            means += self._on_line(X)
         return means[:, 0] if self._y_ndim == 1 else means
+
+    def _on_line(self, X):
+        """Return where on the line checked rows are, (n, D)."""
+        return np.concatenate([self.line_.at(dense(X[rows])) for rows in blocks(*X.shape)])
 
     def _inputs(self, X):
         return torch.from_numpy(self._features.transform(dense(X)))
@@ -244,7 +248,7 @@ class NetworkMixtures(PredictionSets):
         found = self._loss.parameters(raw, variance_factors)
         weights, means, scale = pooled(found, self._loss.still, self._targets.scaling, members)
         if self.line_ is not None:
-            means += (self.line_.at(dense(X)) + moved)[:, None]
+            means += (self._on_line(X) + moved)[:, None]
         return NormalMixture._from_scale(weights, means, scale, self._y_ndim == 1)
 
 

@@ -30,7 +30,7 @@ class MDNRegressor(NetworkFitting, RegressorMixin, BaseEstimator):
     are about normal (Johnson 1949), which helps with skewed and heavy-tailed ones. Networks learn
     what a line leaves of the targets, where that makes held-out rows surely likelier (``line_``).
     Beyond the values that a feature had in training, nothing changes, neither the means nor the
-    widths; but a line goes on for as far again as they reach.
+    widths; but a line goes on, for a hundred times as far as they reach.
 
     Parameters
     ----------
@@ -292,6 +292,8 @@ default="full"
         which values are ``atoms_``: its rows must be a sample of all, and the more they are, the
         better. So must every block, as networks forget what they no longer see. The step size
         falls with the number of steps taken. No rows are held out. A block has two rows at least.
+        After `fit` has drawn a ``line_``, blocks should be of other rows: what it leaves of those
+        it was drawn through is too little, where they are not many more than the features.
 
         Parameters
         ----------

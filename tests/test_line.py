@@ -57,17 +57,27 @@ def test_a_line_is_ridge_regression_and_rows_left_out_are_left_out(n, n_features
         )
 
 
-def test_a_line_goes_on_for_as_far_as_the_rows_reach():
+def test_a_line_goes_on_for_a_hundred_times_as_far_as_the_rows_reach():
     X, y = linear(50, 2, 1)
     line, _ = line_through(X, y, np.ones(50))
     low, high = X.min(axis=0), X.max(axis=0)
     step = high - low
-    assert_allclose(
-        line.at((high + step)[None]) - line.at(high[None]),
-        line.at(high[None]) - line.at(low[None]),
-    )
-    assert_allclose(line.at((high + 9 * step)[None]), line.at((high + step)[None]))
-    assert np.isfinite(line.at(np.array([[1e308, -1e308]]))).all()
+    rise = line.at(high[None]) - line.at(low[None])
+    assert_allclose(line.at((high + 100 * step)[None]) - line.at(high[None]), 100 * rise)
+    assert_allclose(line.at((high + 900 * step)[None]), line.at((high + 100 * step)[None]))
+    small_units, _ = line_through(X * 1e-300, y, np.ones(50))
+    for found in (line, small_units):
+        assert np.isfinite(found.at(np.array([[1e308, -1e308]]))).all()
+
+
+def test_rows_of_hardly_any_weight_are_not_there():
+    X, y = linear(50, 3, 2)
+    weights = np.where(np.arange(50) < 40, 1.0, 0.0)
+    line, rest = line_through(X, y, weights)
+    alone, its_rest = line_through(X[:40], y[:40], weights[:40])
+    assert_allclose(line.at(X), alone.at(X))
+    assert_allclose(rest[:40], its_rest)
+    assert np.isfinite(rest).all()
 
 
 def test_powers_of_two_change_no_digit_of_a_line():
@@ -198,6 +208,25 @@ def test_no_variance_is_below_the_floor_where_a_line_explains_all(noise_type, no
     variances = np.diagonal(mixture.covariances, axis1=-2, axis2=-1)
     assert (variances.min(axis=(0, 1)) >= 0.99e-6 * y.var(axis=0).min()).all()
     assert_allclose(model.predict(X), y, atol=0.02)
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-4, 1e-2])
+def test_a_target_that_is_linear_spoils_no_other(noise):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 3))
+    exact = X @ [1.0, 2.0, 3.0] + noise * rng.normal(size=600)
+    y = np.column_stack([exact, X @ [1.0, -1.0, 1.0] + rng.normal(size=600)])
+    model = MDNRegressor(n_estimators=5, random_state=0).fit(X[:300], y[:300])
+    assert_allclose(model.predict_mixture(X[300:]).std()[:, 1].mean(), 1.0, atol=0.3)
+
+
+def test_rows_beyond_all_others_are_on_the_line():
+    rng = np.random.default_rng(0)
+    X = rng.standard_t(1.5, size=(2200, 4))
+    y = X @ [1.0, -2.0, 0.5, 1.0] + 0.5 * rng.normal(size=2200)
+    model = small().fit(X[:200], y[:200])
+    assert model.line_ is not None
+    assert model.score(X[200:], y[200:]) > stats.norm(0, 0.5).entropy() * -1 - 0.3
 
 
 def test_targets_that_are_all_but_the_same_have_a_line():

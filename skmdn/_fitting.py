@@ -50,8 +50,8 @@ _WAIT_OF_FEW = 2
 #: By how many nats a target a line may be behind networks for what it leaves to be tried, as if it
 #: were normal.
 _NEAR = 0.3
-#: Most of the variance of what it leaves that the floor may be, if others are coupled to that: they
-#: would be made of noise that is not there.
+#: Most of the variance of what it leaves that the floor may be, if others are coupled to that:
+#: they would be made of noise that is not there.
 _MOSTLY_FLOOR = 0.1
 #: Steps of `partial_fit` at the full size.
 _STEADY_STEPS = 100
@@ -140,9 +140,7 @@ class NetworkFitting(NetworkMixtures):
         self._keep(result.flat, found.member_factor, found.pooled_factors)
         self._keep_history(result, found.score)
         marks = fingerprints(table[:, : X.shape[1]].cpu().numpy())
-        moved = (
-            None if self.line_ is None else targets - rest - self.line_.at(dense(X[rows.first]))
-        )
+        moved = targets - rest - self._on_line(X[rows.first])
         self._held_out = HeldOut(rows.positions, marks, objective.n_held_out, moved)
         return plan
 
@@ -198,9 +196,7 @@ class NetworkFitting(NetworkMixtures):
             self._go_on()
         for name in _OF_FIT:  # all networks see these rows
             self.__dict__.pop(name, None)
-        rest = y[rows.first]
-        if self.line_ is not None:
-            rest = rest - self._on_line(X[rows.first])
+        rest = y[rows.first] - self._on_line(X[rows.first])
         table, generator = self._table(X, rest, rows), self._generator()
         optimizer = (
             self._optimizer.on(torch_device(self.device))

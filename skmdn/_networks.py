@@ -178,10 +178,8 @@ class NetworkMixtures(PredictionSets):
 
     def _moved_left_out(self):
         """Return by how much lines through all other rows are above ``line_`` at each, (n, D)."""
-        positions, moved = self._held_out.positions, self._held_out.moved
-        if moved is None:
-            return np.zeros((len(positions), self.n_outputs_))
-        return np.where(positions[:, None] < 0, 0.0, moved[positions])
+        positions = self._held_out.positions
+        return np.where(positions[:, None] < 0, 0.0, self._held_out.moved[positions])
 
     def _row_numbers(self):
         n_learned, n_still = self._n_components()
@@ -226,13 +224,15 @@ class NetworkMixtures(PredictionSets):
         means, scaling = np.empty((X.shape[0], self.n_outputs_)), self._targets.scaling
         for block, raw in self._raw_blocks(X):
             means[block] = scaling.restored(self._loss.means(raw).mean(0).T)
-        if self.line_ is not None:
-            means += self._on_line(X)
+        means += self._on_line(X)
         return means[:, 0] if self._y_ndim == 1 else means
 
     def _on_line(self, X):
-        """Return where on the line checked rows are, (n, D)."""
-        return np.concatenate([self.line_.at(dense(X[rows])) for rows in blocks(*X.shape)])
+        """Return where on the line checked rows are, (n, D); zeros without one."""
+        line = self.line_
+        if line is None:
+            return np.zeros((X.shape[0], self.n_outputs_))
+        return np.concatenate([line.at(dense(X[rows])) for rows in blocks(*X.shape)])
 
     def _inputs(self, X):
         return torch.from_numpy(self._features.transform(dense(X)))

@@ -179,7 +179,8 @@ class NetworkFitting(NetworkMixtures):
         del other.network_
         other._targets = TargetModel.of_rest(*given, noise, self.n_components, whole.unit)
         other._loss = other._mixture_loss()
-        if noise.coupled and np.max(other._loss.reg_covar) > _MOSTLY_FLOOR:
+        are_coupled = noise.n_couplings(1, self.n_outputs_) > 0
+        if are_coupled and np.max(other._loss.reg_covar) > _MOSTLY_FLOOR:
             return
         is_done = other._learn(X, targets, rows, drawn, plan, least=score)
         if is_done and other.best_validation_score_ > score + surely:

@@ -127,9 +127,10 @@ default="full"
     line_ : Line or None
         The linear function of the features of which networks learn the rest; ``line_.at(X)`` are
         its values (n, n_outputs) for an array X. By ridge regression; tried after all else, on
-        65,536 distinct rows at most, with ``early_stopping`` and without ``atoms_``, and kept
-        where ``best_validation_score_`` is higher by more than ``sqrt(n_outputs / n)``. Training
-        that goes on draws it anew (`fit`), or keeps it (`partial_fit`).
+        65,536 distinct rows and 2**24 numbers at most, with ``early_stopping`` and without
+        ``atoms_``, and kept where ``best_validation_score_`` is higher by more than
+        ``sqrt(n_outputs / n)``. Training that goes on draws it anew (`fit`, of enough rows), or
+        keeps it (`partial_fit`).
     n_iter_ : int
         Passes over the training rows.
     best_iter_ : int

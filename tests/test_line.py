@@ -220,6 +220,16 @@ def test_a_target_that_is_linear_spoils_no_other(noise):
     assert_allclose(model.predict_mixture(X[300:]).std()[:, 1].mean(), 1.0, atol=0.3)
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-3])
+def test_one_target_may_be_all_on_the_line(noise):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 3))
+    y = X @ [1.0, 2.0, 3.0] + noise * rng.normal(size=400)
+    model = small().fit(X[:200], y[:200])
+    assert model.line_ is not None
+    assert_allclose(model.predict(X[200:]), y[200:], atol=0.02)
+
+
 def test_rows_beyond_all_others_are_on_the_line():
     rng = np.random.default_rng(0)
     X = rng.standard_t(1.5, size=(2200, 4))

@@ -170,7 +170,7 @@ class NetworkFitting(NetworkMixtures):
             normal_log_density(part, rows.weights, noise.coupled, floor)
             for part in (targets - whole.mean, drawn[1])
         )
-        # About three standard errors of how much likelier others make so many held-out rows.
+        # Held-out rows may favour either by chance, which falls as the root of their number.
         surely = np.sqrt(self.n_outputs_ / len(targets))
         if not within > max(without + surely, score - _NEAR * self.n_outputs_):
             return

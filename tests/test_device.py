@@ -90,6 +90,7 @@ def test_a_step_stays_on_its_device_in_single_precision(noise_type, activation):
     flat = torch.empty(architecture.n_parameters, dtype=torch.float32, device="meta")
     table = torch.empty(40, 4 + 2 + 1, dtype=torch.float32, device="meta")
     work = MixtureObjective(architecture, loss, flat, table, n_held_out=4, batch_size=6)
+    work.is_weighted = True  # which is not told by a table without values
     optimizer = AveragedAdamW(flat, weight_decay=0.1)
     losses = work.step(next(work.batches(torch.Generator())))
     optimizer.step(work.gradient, 0.01)

@@ -159,13 +159,15 @@ class MixtureLoss:
             found = Components(means, excess * slope * slope, couplings, slope, bend)
         return found if self.pins is None else found.pinned(self.pins)
 
-    def variances(self, excess: Array, factors: Factors = 1.0) -> Array:
+    def variances(self, excess: Array, factors: Factors | None = None) -> Array:
         """Return the variances of components, those above the floor so many times as large.
 
         Factors (E,) are the members' own.
         """
         if not self.noise.learned:
             return excess
+        if factors is None:
+            return excess + self.reg_covar
         if np.ndim(factors):
             factors = converted(np.reshape(factors, (-1, 1, 1, 1)), excess)
         return excess * factors + self.reg_covar

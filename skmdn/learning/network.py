@@ -274,17 +274,18 @@ class ClosedForm:
         """Make the views that every step needs, once: each takes as long as a small product."""
         p, g, arch = self.p, self.g, self.architecture
         self.h = [inputs[:, :-1] for inputs in self.inputs]
-        self.x = self.h[0][:, : arch.n_features]
-        self.waving = self.x[:, : arch.n_waving].unsqueeze(2)
+        self.x = as_array(self.h[0][:, : arch.n_features])
+        waving = self.h[0][:, : arch.n_waving].unsqueeze(2)
         embedded = arch.n_waving, arch.embedding_size
         v, d_v = (h[:, arch.n_features :].unflatten(1, embedded) for h in (self.h[0], self.d_h[0]))
         self.cos, self.sin = self.wave.chunk(2, dim=2)
         self.d_cos, self.d_sin = self.d_wave.chunk(2, dim=2)
-        self.to_waves = as_array(self.angle), as_array(self.cos), as_array(self.sin)
+        self.to_angle = as_array(waving), as_array(p["frequency"]), as_array(self.angle)
+        self.to_waves = as_array(self.cos), as_array(self.sin)
         c = p["embedding"]
         self.embed = products((c, self.wave, v))
         self.embed_back = products((d_v, self.wave.mT, g["embedding"]), (c.mT, d_v, self.d_wave))
-        self.to_frequency = products((self.angle, self.waving.mT, g["frequency"]))
+        self.to_frequency = products((self.angle, waving.mT, g["frequency"]))
         outputs, d_outputs = [*self.a, self.raw], [*self.d_h[1:], self.d_raw]
         layers = [f"layer_{i}" for i in range(len(outputs))]
         self.layers = [
@@ -301,11 +302,12 @@ class ClosedForm:
         for left, right, out in operands:
             self.xp.matmul(left, right, out=out)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Array) -> Tensor:
         """Return raw outputs (E, P, B) for features (E, B, F); valid until the next call."""
-        self.x.copy_(x.mT)
-        torch.mul(self.waving, self.p["frequency"], out=self.angle)
-        angle, cos, sin = self.to_waves
+        self.x[...] = x.swapaxes(1, 2)
+        waving, frequency, angle = self.to_angle
+        cos, sin = self.to_waves
+        self.xp.multiply(waving, frequency, out=angle)
         self.xp.cos(angle, out=cos)
         self.xp.sin(angle, out=sin)
         self.multiply(self.embed)

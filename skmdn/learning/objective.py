@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -135,10 +136,15 @@ class MixtureObjective:
         """Return the rows (E, B) of the members at positions (B,) of their training rows."""
         return (positions + (self.offsets + self.n_held_out)) % self.n_rows
 
-    def _gather(self, rows: Tensor) -> Batch:
+    def _gather(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         f = self.architecture.n_features
         taken = self.table.index_select(0, rows.flatten()).unflatten(0, rows.shape)
         return taken[..., :f], taken[..., f:-1].mT.contiguous(), taken[..., -1].contiguous()
+
+    @cached_property
+    def is_weighted(self) -> bool:
+        """Whether some row does not count once."""
+        return bool((self.table[:, -1] != 1.0).any())
 
     def batches(self, generator: torch.Generator) -> Iterator[Batch]:
         """Yield a shuffled pass over the training rows in equal batches."""
@@ -146,9 +152,10 @@ class MixtureObjective:
         # One look-up for many batches, as far as they stay in a cache.
         numbers = self.batch_size * len(self.offsets) * self.table.shape[1]
         for positions in order.split(max(1, _CACHED_NUMBERS // numbers)):
-            x, y, weights = self._gather(self.rows(positions.flatten()))
-            parts = (part.split(self.batch_size, axis) for part, axis in ((x, 1), (y, 2)))
-            yield from zip(*parts, weights.split(self.batch_size, 1), strict=True)
+            x, y, weights = map(as_array, self._gather(self.rows(positions.flatten())))
+            for start in range(0, weights.shape[1], self.batch_size):
+                own = slice(start, start + self.batch_size)
+                yield x[:, own], y[..., own], weights[:, own] if self.is_weighted else None
 
     def step(self, batch: Batch) -> Array:
         """Set ``gradient`` for a batch, summed over rows; return its mean loss over all members.

@@ -11,8 +11,9 @@ from .arrays import Array, as_array
 from .loss import MixtureLoss
 from .network import Architecture, ClosedForm
 
-#: Features (E, B, F), targets (E, D, B) and weights (E, B) of rows of each member.
-Batch: TypeAlias = tuple[Tensor, Tensor, Tensor]
+#: Features (E, B, F), targets (E, D, B) and weights (E, B) of rows of each member; None if all are
+#: one.
+Batch: TypeAlias = tuple[Array, Array, Array | None]
 
 
 class Share:
@@ -57,14 +58,15 @@ class Share:
         """Write the gradient for a batch of these members; return the losses, weighted (E, B)."""
         x, y, weights = batch
         self.network.forward(x)
-        of_rows = as_array(weights)
-        losses = self.loss.gradient(self.parts, as_array(y), out=self.d_parts)
-        losses *= of_rows
-        self.d_raw *= of_rows[:, None]
+        losses = self.loss.gradient(self.parts, y, out=self.d_parts)
+        if weights is not None:
+            losses *= weights
+            self.d_raw *= weights[:, None]
         self.network.backward()
         return losses
 
     def step_of_all(self, batch: Batch) -> Array:
         """Write the gradient for these members, given a batch of all members."""
         x, y, weights = batch
-        return self.step((x[self.members], y[self.members], weights[self.members]))
+        own = self.members
+        return self.step((x[own], y[own], None if weights is None else weights[own]))

@@ -66,3 +66,19 @@ def test_what_mixing_gains_is_told_apart_from_weights():
     mean = float((densities[0] * weights).sum() / weights.sum())
     assert abs(mean - float(work.member_scores.mean())) > 0.01
     assert score - work.gain == pytest.approx(mean, abs=1e-6)
+
+
+@pytest.mark.parametrize("weight", [1.0, 3.0])
+def test_weights_are_left_out_of_a_step_where_all_are_one(weight):
+    work, generator = objective(4, 7), torch.Generator().manual_seed(0)
+    work.flat.copy_(torch.randn(len(work.flat), generator=generator))
+    work.table[:, 2] = weight
+    with torch.no_grad(), work.threads():
+        x, y, weights = next(work.batches(generator))
+        assert (weights is None) == (weight == 1.0)
+        loss, gradient = float(work.step((x, y, None))), work.gradient.clone()
+        assert float(work.step((x, y, 0.0 * y[:, 0] + weight))) == pytest.approx(
+            weight * loss, rel=1e-6
+        )
+    torch.testing.assert_close(work.gradient, weight * gradient, rtol=1e-5, atol=1e-6)
+    assert gradient.any()

@@ -312,10 +312,12 @@ def _pair_densities(
     weights : Tensor of shape (n,)
     """
     rows = _shared_rows(objective, flat.device)
-    here, weights = objective.log_densities(flat, rows, factors)
-    before, _ = objective.log_densities(flat, rows.roll(-1, dims=0), factors)
+    # In one go: a call for few rows takes as long as one for twice as many.
+    twice = torch.cat([rows, rows.roll(-1, dims=0)], dim=1)
+    found, weights = objective.log_densities(flat, twice, factors)
+    here, before = found.chunk(2, dim=2)
     both = torch.stack([here, before.roll(1, dims=1)])
-    return both.flatten(2).double().cpu(), weights.flatten().double().cpu()
+    return both.flatten(2).double().cpu(), weights.chunk(2, dim=1)[0].flatten().double().cpu()
 
 
 def _shared_rows(objective: MixtureObjective, device: torch.device) -> Tensor:

@@ -268,6 +268,11 @@ class NetworkFitting(NetworkMixtures):
         self.hidden_layer_sizes_ = _checked_sizes(_told(self.hidden_layer_sizes, usual))
         self.n_estimators_ = _told(self.n_estimators, before("n_estimators_", USUAL_MEMBERS))
         self.alpha_ = float(_told(self.alpha, before("alpha_", USUAL.weight_decay)))
+        if self.alpha_ * self.learning_rate_init >= 1.0:
+            raise ValueError(
+                "alpha times learning_rate_init is what a step takes off every parameter and must "
+                f"be below 1; got {self.alpha_:.3g} times {self.learning_rate_init:.3g}"
+            )
 
     def _plan(self, table, seed):
         """Let short trainings tell what is "auto", where they can."""

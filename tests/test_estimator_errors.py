@@ -290,6 +290,10 @@ def test_values_that_do_not_fit_the_data():
     for level in (1e-30, 1e30):
         with pytest.raises(ValueError, match=re.escape(f"fixed_noise_level is {level}")):
             small(noise_type="fixed", fixed_noise_level=level).fit(X, y)
+    for told in ({"alpha": 100.0}, {"alpha": 1e6}, {"learning_rate_init": 50.0}):
+        with pytest.raises(ValueError, match=r"^alpha times learning_rate_init is what"):
+            small(**told).fit(X, y)
+    assert np.isfinite(small(alpha=99.0).fit(X, y).predict(X)).all()
     # A parameter that is not used may be anything.
     small(fixed_noise_level=1e30).fit(X, 1e-30 * y)
 

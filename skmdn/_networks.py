@@ -224,7 +224,8 @@ class NetworkMixtures(PredictionSets):
         means, scaling = np.empty((X.shape[0], self.n_outputs_)), self._targets.scaling
         for block, raw in self._raw_blocks(X):
             means[block] = scaling.restored(self._loss.means(raw).mean(0).T)
-        means += self._on_line(X)
+        if self.line_ is not None:
+            means += self._on_line(X)
         return means[:, 0] if self._y_ndim == 1 else means
 
     def _on_line(self, X):

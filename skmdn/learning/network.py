@@ -169,7 +169,7 @@ def raw_outputs(architecture: Architecture, p: Mapping[str, Any], x: Array) -> A
     wave = waves(x[..., : architecture.n_waving, None, :] * p["frequency"])
     embedded = (p["embedding"] @ wave).reshape(architecture.n_members, -1, n_rows)
     if x.ndim == 2:
-        x = xp.stack([x] * architecture.n_members)
+        x = xp.broadcast_to(x, (architecture.n_members, *x.shape))
     h = xp.concatenate([x, embedded], axis=1)
     activation = ACTIVATIONS[architecture.activation].function
     *hidden, head = (p[f"layer_{i}"] for i in range(len(architecture.layer_sizes)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 
 import torch
@@ -27,13 +27,11 @@ def n_shares(n_members: int, n_products: int) -> int:
     return max(1, min(torch.get_num_threads(), n_members, n_products // _WORTH_A_SHARE))
 
 
-@contextmanager
-def threads_for(n_products: int) -> Iterator[None]:
+def threads_for(n_products: int) -> AbstractContextManager[None]:
     """Use one of torch's threads for so few multiplications; afterwards as many as before."""
     before = torch.get_num_threads()
     few = before > 1 and n_products < (_WORTH_TWO if before == 2 else _WORTH_MORE)
-    with _torch_threads(1 if few else before):
-        yield
+    return _torch_threads(1) if few else nullcontext()
 
 
 @contextmanager

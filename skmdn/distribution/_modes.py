@@ -6,15 +6,19 @@ that underflow are part of the work.
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
+from scipy import signal, special
 
 from ._roots import LOG_SQRT_2PI, Array, Components, Rows, blocks, columns, find_root, halves
 
 
-def find_modes(components: Components, highest: bool = False) -> tuple[Rows, Array, Array]:
-    """All local maxima of the density, or those that may be its highest.
+def find_modes(
+    components: Components, highest: bool = False, prominence: float = 0.0
+) -> tuple[Rows, Array, Array]:
+    """All local maxima of the density, or those that may be its highest, or that stand out.
 
     Between neighbouring means, bounds of every component's first and second derivative over an
     interval add up to bounds of the mixture's. An interval is settled where these show that the
@@ -36,7 +40,11 @@ def find_modes(components: Components, highest: bool = False) -> tuple[Rows, Arr
         rows, left, right = (np.concatenate(part) for part in zip(*found, strict=True))
     order = np.lexsort((left, rows))
     rows, left, right = rows[order], left[order], right[order]
-    return _merge(rows, _critical_points(1.0, rows, left, right, components), components)
+    modes = _merge(rows, _critical_points(1.0, rows, left, right, components), components)
+    if prominence > 0:
+        stand_out = _prominences(*modes, components) >= prominence
+        modes = modes[0][stand_out], modes[1][stand_out], modes[2][stand_out]
+    return modes
 
 
 def _first_intervals(components: Components, highest: bool) -> tuple[Rows, Array, Array]:
@@ -194,6 +202,33 @@ def _merge(rows: Rows, modes: Array, components: Components) -> tuple[Rows, Arra
     return rows[keep], modes[keep], log_densities[keep]
 
 
+def _prominences(rows: Rows, modes: Array, log_densities: Array, components: Components) -> Array:
+    """How far modes stand out, as shares of the highest density in their row.
+
+    A mode does so by its height above the lowest point that must be passed on the way to a higher
+    one, which is 0 for the highest. These are the prominences of scipy.signal, of all critical
+    values in turn; between two rows the density is 0.
+    """
+    before, valleys = _valleys(rows, modes, components)
+    top = np.full(len(components[0]), -np.inf)
+    np.maximum.at(top, rows, log_densities)
+    heights, places = np.zeros(2 * rows.size + 1), 2 * np.arange(rows.size) + 1
+    heights[places] = np.exp(log_densities - top[rows])
+    in_valleys = _log_density(valleys, *columns(components, rows[before]))
+    heights[places[before] + 1] = np.exp(in_valleys - top[rows[before]])
+    with warnings.catch_warnings():  # of modes whose dip is lost to rounding: theirs is 0
+        warnings.simplefilter("ignore", RuntimeWarning)
+        found, _, _ = signal.peak_prominences(heights, places, wlen=4 * np.bincount(rows).max())
+    return np.asarray(found)
+
+
+def _valleys(rows: Rows, modes: Array, components: Components) -> tuple[Rows, Array]:
+    """Which modes have a next one in their row, and where the density is lowest in between."""
+    before = np.flatnonzero(np.diff(rows) == 0)
+    between = rows[before], modes[before], modes[before + 1]
+    return before, _critical_points(-1.0, *between, components)
+
+
 # Highest-density regions -----------------------------------------------------------------------
 
 
@@ -234,15 +269,13 @@ class _Segments:
 
     def __init__(self, components: Components) -> None:
         rows, modes, log_densities = find_modes(components)
-        next_to = np.flatnonzero(np.diff(rows) == 0)
-        between = (rows[next_to], modes[next_to], modes[next_to + 1])
+        before, valleys = _valleys(rows, modes, components)
         self.n = len(components[0])
         self.rows = np.repeat(rows, 2)
         self.falling = np.tile([-1.0, 1.0], rows.size)
         self.mode = np.repeat(modes, 2)
         ends = np.tile([-np.inf, np.inf], rows.size)
-        ends[2 * next_to + 1] = _critical_points(-1.0, *between, components)
-        ends[2 * next_to + 2] = ends[2 * next_to + 1]
+        ends[2 * before + 1] = ends[2 * before + 2] = valleys
         self.low = ends - self.mode
         weights, means, scales = columns(components, self.rows)
         self.columns = weights, means - self.mode, scales

@@ -298,6 +298,14 @@ def check_coverage(coverage: float) -> float:
     return float(coverage)
 
 
+def check_share(name: str, value: float) -> float:
+    """One number from 0 to 1, or one line that says so."""
+    checked = as_floats(name, value)
+    if checked.ndim or not 0 <= checked <= 1:
+        raise ValueError(f"{name} must be a number from 0 to 1; got {value!r:.60}")
+    return float(checked)
+
+
 def broadcast(name: str, values: npt.ArrayLike, shape: tuple[int, ...]) -> Array:
     """Finite values of this shape, or one line that names the argument."""
     checked = as_floats(name, values)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.special import entr
 
 from skmdn.distribution import multivariate, univariate
-from skmdn.distribution.batch import check_count, check_coverage
+from skmdn.distribution.batch import check_count, check_coverage, check_share
 from skmdn.distribution.density import RandomState, generator, n_leading
 from skmdn.distribution.one_target import OneTargetMixture
 from skmdn.distribution.scale import LOG_2PI, Array
@@ -40,27 +40,44 @@ class JointMixture(OneTargetMixture):
 
     __slots__ = ()
 
-    def modes(self) -> Modes:
+    def modes(self, *, prominence: float = 0.0) -> Modes:
         """Local maxima of the density.
 
         For one target all of them are found. For several, those reached by climbing from each
         component's mean (Carreira-Perpinan 2000, IEEE PAMI 22:1318), with Newton's last digits.
+
+        Parameters
+        ----------
+        prominence : float, default=0.0
+            Leave out modes that stand out by less, as a share of the highest density of their row:
+            a mode does so by its height above the lowest point on the way to a higher one
+            (`scipy.signal.peak_prominences`). A density that is learned ripples a little, and 0.1
+            tells the answers there are from that. For one target only.
 
         Returns
         -------
         Modes
             A tuple of ``points`` (n, K) or (n, K, D), ``logpdf`` (n, K) and ``counts`` (n,).
 
+        Raises
+        ------
+        ValueError
+            If the prominence is no number from 0 to 1, or there are several targets to it.
+
         Examples
         --------
         >>> from skmdn import NormalMixture
-        >>> mixture = NormalMixture([[0.5, 0.5]], [[-3.0, 3.0]], [[1.0, 1.0]])
-        >>> mixture.modes().points
-        array([[-2.99999991,  2.99999991]])
+        >>> mixture = NormalMixture([[0.5, 0.45, 0.05]], [[-3.0, 3.0, 5.5]], [[1.0, 1.0, 0.1]])
+        >>> mixture.modes().points.round(3)
+        array([[-3.   ,  3.   ,  5.466]])
+        >>> mixture.modes(prominence=0.2).points.round(3)
+        array([[-3.,  3., nan]])
         """
         merged = self._merged()
+        if check_share("prominence", prominence) > 0:
+            merged = self._one_target("modes(prominence=...)")
         if self.n_targets == 1:
-            points, logpdf, counts = univariate.modes(*merged._line())
+            points, logpdf, counts = univariate.modes(*merged._line(), prominence=prominence)
             points = self._like_y(points)
         else:
             parts = [

@@ -297,11 +297,14 @@ def _blur(distance: Array, scales: Array) -> Array:
 
 
 @_quietly
-def modes(weights: Array, means: Array, scales: Array) -> tuple[Array, Array, Rows]:
+def modes(
+    weights: Array, means: Array, scales: Array, *, prominence: float = 0.0
+) -> tuple[Array, Array, Rows]:
     """All local maxima of the density, found by isolating every root of its derivative.
 
     A one-dimensional Gaussian mixture has at most K. Maxima so close that the density between
-    them dips by less than float64 resolves count as one.
+    them dips by less than float64 resolves count as one. With ``prominence``, only those that
+    stand out by this share of the highest density.
 
     Returns
     -------
@@ -314,7 +317,7 @@ def modes(weights: Array, means: Array, scales: Array) -> tuple[Array, Array, Ro
     locations, log_densities = np.full((2, *weights.shape), np.nan)
     counts = np.empty(len(weights), np.intp)
     for some in blocks(*weights.shape):
-        rows, *found = find_modes(_rows(components, some))
+        rows, *found = find_modes(_rows(components, some), prominence=prominence)
         place = np.arange(rows.size) - np.searchsorted(rows, rows)
         locations[some][rows, place], log_densities[some][rows, place] = found
         counts[some] = np.bincount(rows, minlength=len(counts[some]))

@@ -106,6 +106,22 @@ def test_an_ascent_that_starts_on_a_saddle_leaves_it():
     assert_allclose(np.abs(modes.points[0, :2, 0]), 1.931664737, rtol=1e-8)
 
 
+def test_modes_that_do_not_stand_out_are_left_out():
+    mixture = NormalMixture([[0.5, 0.45, 0.05]] * 3, [[-3.0, 3.0, 5.5]] * 3, [[1.0, 1.0, 0.1]] * 3)
+    few, all_ = mixture.modes(prominence=0.2), mixture.modes()
+    assert_array_equal(few.counts, [2] * 3)
+    assert_array_equal(few.points[:, :2], all_.points[:, :2])
+    assert_array_equal(few.logpdf[:, :2], all_.logpdf[:, :2])
+    assert_array_equal(mixture.modes(prominence=0).points, all_.points)
+    assert_array_equal(mixture[0].modes(prominence=0.2).points, few.points[:1])
+    for value in (-0.1, 1.5, np.nan, [0.1], "much"):
+        with pytest.raises(ValueError, match=r"^prominence must be"):
+            mixture.modes(prominence=value)
+    pair = NormalMixture([[1.0]], [[[0.0, 0.0]]], [[np.eye(2)]])
+    with pytest.raises(ValueError, match="is defined for one target and this mixture has 2"):
+        pair.modes(prominence=0.1)
+
+
 def test_modes_keep_their_digits_far_from_zero_and_in_any_unit():
     near = random_mixture(2, n=20)
     far = near.affine(1e-3 * np.eye(2), 1e6)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import integrate, optimize, stats
+from scipy import integrate, optimize, signal, stats
 from test_univariate import KINDS, batch, total
 
 from skmdn.distribution import univariate
@@ -222,6 +222,35 @@ def test_no_mode_of_a_dense_grid_is_missed(kind, n_components):
         left, right = brute_modes(*(part[row] for part in mixture))
         held = (left[:, None] <= found) & (found <= right[:, None])
         assert held.any(axis=1).all()
+
+
+@pytest.mark.parametrize("least", [0.02, 0.1, 0.5, 1.0])
+def test_modes_that_stand_out_are_the_peaks_of_a_dense_grid(least):
+    rng = np.random.default_rng(0)
+    shape = 60, 8
+    weights, means = rng.dirichlet(np.ones(8), 60), rng.uniform(-4, 4, shape)
+    mixture = weights, means, rng.uniform(0.15, 0.6, shape)
+    locations, _, counts = univariate.modes(*mixture, prominence=least)
+    grid = np.linspace(-9, 9, 20_001)
+    densities = np.exp(univariate.logpdf(grid[:, None], *mixture)).T
+    for density, found, count in zip(densities, locations, counts, strict=True):
+        peaks, about = signal.find_peaks(density / density.max(), prominence=0.9 * least)
+        assert (np.abs(about["prominences"] - least)[about["prominences"] < 1] > 1e-4).all()
+        peaks = grid[peaks[about["prominences"] >= least - 1e-5]]
+        np.testing.assert_allclose(found[:count], peaks, atol=1e-3)
+        assert np.isnan(found[count:]).all()
+    assert 60 <= counts.sum() < univariate.modes(*mixture)[2].sum()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "no weight"])
+def test_of_all_modes_the_highest_stands_out_most(kind):
+    mixture = batch(kind, n=40, n_components=6)
+    locations, log_densities, _ = univariate.modes(*mixture, prominence=1.0)
+    _, of_all, counts = univariate.modes(*mixture)
+    np.testing.assert_array_equal(np.nanmax(log_densities, 1), np.nanmax(of_all, 1))
+    some = univariate.modes(*mixture, prominence=0.3)[2]
+    assert ((~np.isnan(locations)).sum(1) <= some).all()
+    assert (some <= counts).all()
 
 
 @pytest.mark.parametrize("kind", ["plain", "tiny weights", "coincident", "gaps", "concentric"])

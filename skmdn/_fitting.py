@@ -160,9 +160,11 @@ class NetworkFitting(NetworkMixtures):
     def _learn_rest(self, X, targets, rows, plan):
         """Learn what a line leaves of the targets instead, if that makes held-out rows likelier.
 
-        First it must explain something, and be near to the networks there are.
+        First it must explain something, or targets each other, and be near to the networks there
+        are.
         """
         noise, score = NOISE_MODELS[self.noise_type], self.best_validation_score_
+        are_coupled = noise.n_couplings(1, self.n_outputs_) > 0
         drawn = line_through(dense(X[rows.first]), targets, rows.weights)
         whole, given = self._targets.scaling, (drawn[1], rows.weights)
         floor = self.reg_covar * whole.unit**2
@@ -172,14 +174,14 @@ class NetworkFitting(NetworkMixtures):
         )
         # Held-out rows may favour either by chance, which falls as the root of their number.
         surely = np.sqrt(self.n_outputs_ / len(targets))
-        if not within > max(without + surely, score - _NEAR * self.n_outputs_):
+        explains = are_coupled or within > without + surely
+        if not explains or within <= score - _NEAR * self.n_outputs_:
             return
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         del other.network_
         other._targets = TargetModel.of_rest(*given, noise, self.n_components, whole.unit)
         other._loss = other._mixture_loss()
-        are_coupled = noise.n_couplings(1, self.n_outputs_) > 0
         if are_coupled and np.max(other._loss.reg_covar) > _MOSTLY_FLOOR:
             return
         is_done = other._learn(X, targets, rows, drawn, plan, least=score)

@@ -125,6 +125,20 @@ def test_linear_data_of_few_rows_are_learned_as_well_as_a_line_learns_them(n_fea
     assert model.score(X[test], y[test]) > expected - 0.05 * n_targets
 
 
+@pytest.mark.parametrize("told", [0.0, 0.15])
+def test_targets_that_tell_more_of_each_other_than_features_do(told):
+    """Networks of 150 rows learn the covariance of eight targets badly, and a line need not."""
+    rng = np.random.default_rng(0)
+    X, root = rng.normal(size=(1150, 5)), rng.normal(size=(8, 2))
+    covariance = root @ root.T + 0.1 * np.eye(8)
+    y = rng.multivariate_normal(np.zeros(8), covariance, 1150) + told * X[:, :1]
+    model = MDNRegressor(random_state=0).fit(X[:150], y[:150])
+    rest = y - LinearRegression().fit(X[:150], y[:150]).predict(X)
+    baseline = stats.multivariate_normal(rest[:150].mean(0), np.cov(rest[:150].T))
+    assert model.score(X[150:], y[150:]) > baseline.logpdf(rest[150:]).mean() - 0.3
+    assert model.line_ is not None
+
+
 @pytest.mark.parametrize("n_targets", [1, 2, 3])
 @pytest.mark.parametrize("noise_type", NOISE_TYPES)
 def test_answers_of_a_model_with_a_line(noise_type, n_targets):

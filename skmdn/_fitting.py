@@ -167,7 +167,8 @@ class NetworkFitting(NetworkMixtures):
         are_coupled = noise.n_couplings(1, self.n_outputs_) > 0
         drawn = line_through(dense(X[rows.first]), targets, rows.weights)
         whole, given = self._targets.scaling, (drawn[1], rows.weights)
-        floor = self.reg_covar * whole.unit**2
+        unit = whole.unit * np.sqrt(self._targets.floor)
+        floor = self.reg_covar * unit**2
         without, within = (
             normal_log_density(part, rows.weights, noise.coupled, floor)
             for part in (targets - whole.mean, drawn[1])
@@ -180,7 +181,7 @@ class NetworkFitting(NetworkMixtures):
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         del other.network_
-        other._targets = TargetModel.of_rest(*given, noise, self.n_components, whole.unit)
+        other._targets = TargetModel.of_rest(*given, noise, self.n_components, unit)
         other._loss = other._mixture_loss()
         if are_coupled and np.max(other._loss.reg_covar) > _MOSTLY_FLOOR:
             return

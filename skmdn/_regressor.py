@@ -92,7 +92,9 @@ default="full"
         By how much it must rise, in nats.
     reg_covar : float, default=1e-6
         Floor on the variances, in squared standard deviations of y; of coupled targets, on those
-        given the targets before.
+        given the targets before. Long tails and far outliers do not raise it: it is at most 1000
+        times this share of the variance that a normal distribution as dense as the densest tenth
+        of the values has, where these are no atoms, and targets need not share their variance.
     warm_start : bool, default=False
         Whether `fit` goes on from the networks of the last call, and keeps them as they were
         (``best_iter_`` is 0) where that makes no held-out rows likelier.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import solve_triangular
+from scipy.special import ndtri
 from sklearn.preprocessing import StandardScaler
 
 #: Variances of what varies by less have lost their digits.
@@ -13,6 +14,10 @@ _LEAST_SPREAD = 1e-150
 #: A target is all but a sum of those before it if they leave no more than this share of its
 #: variance unexplained; so many degrees of freedom must be left to tell.
 _ALL_BUT_A_SUM, _FEWEST_FREE = 1e-4, 10
+#: Share of a target's values that are its densest, and how many these must be; the most that a
+#: floor is, in units of their variance, that of all being one; and the least, a few digits above
+#: those of single precision.
+_DENSEST, _FEWEST_DENSEST, _OF_DENSEST, _LEAST_FLOOR = 0.1, 5, 1000.0, 1e-8
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,26 @@ class TargetScaling:
         away = (self.in_units(y) ** 2).mean(axis=1)
         typical = np.median(away) or 1.0
         return self.untied(y, weights / (typical + away), np.full(y.shape[1], True), np.inf)
+
+
+def floors(y: np.ndarray) -> np.ndarray:
+    """Return how many times as large as usual floors on variances (D,) of targets (n, D) may be.
+
+    The usual one is a share of the variance, which far outliers and long tails make as large as
+    they like. Where it would be wide beside the spread of the densest values, it is a share of
+    that. Values that rows share count once.
+    """
+    return np.array([_floor_of(np.unique(column)) for column in y.T])
+
+
+def _floor_of(values: np.ndarray) -> float:
+    """Return the floor of ascending values."""
+    n_densest = int(_DENSEST * len(values))
+    if n_densest < _FEWEST_DENSEST:
+        return 1.0
+    shortest = (values[n_densest:] - values[:-n_densest]).min()
+    spread = shortest / (2.0 * ndtri(0.5 + 0.5 * _DENSEST))  # as that of a normal distribution
+    return min(max(_OF_DENSEST * float(spread) ** 2, _LEAST_FLOOR), 1.0)
 
 
 def effective_number(weights: np.ndarray) -> float:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from skmdn._scaling import TargetScaling, effective_number, fixed_variance, target_scaling
+from skmdn._scaling import (
+    TargetScaling,
+    effective_number,
+    fixed_variance,
+    floors,
+    target_scaling,
+)
 from skmdn.distribution.scale import Array
 from skmdn.learning.atoms import Pins, StillComponents, at_atoms, elsewhere, find_atoms
 from skmdn.learning.features import NormalScores
@@ -36,8 +42,8 @@ class TargetModel:
         Whether there are atoms or outliers, and so components that stay where they are.
     coupling_unit : float
         See `skmdn.learning.noise.coupling_unit`.
-    floor : ndarray of shape (D,), default=None
-        How many times as large as elsewhere the floor on variances is.
+    floor : ndarray of shape (D,)
+        How many times as large as ``reg_covar`` the floor on variances is.
     """
 
     scaling: TargetScaling
@@ -46,7 +52,7 @@ class TargetModel:
     link: JohnsonLink | None
     has_widest: bool
     coupling_unit: float
-    floor: Array | None = None
+    floor: Array
 
     @classmethod
     def of(
@@ -68,7 +74,10 @@ class TargetModel:
             without_atoms = np.atleast_1d(np.isnan(atoms).all(axis=0))
             scaling = scaling.untied(sample, own, without_atoms)
         n_expected = effective_number(weights) if are_all else math.inf
-        return cls._learned_in(scaling, atoms, y, weights, noise, n_components, n_expected)
+        # An atom is as wide as ever.
+        is_free = noise.per_target & np.isnan(atoms).all(axis=0)
+        floor = np.where(is_free, floors(scaling.in_units(sample)), 1.0)
+        return cls._learned_in(scaling, atoms, floor, y, weights, noise, n_components, n_expected)
 
     @classmethod
     def of_rest(
@@ -76,27 +85,27 @@ class TargetModel:
     ) -> TargetModel:
         """Look at what a line leaves of targets (n, D) that have no atoms.
 
-        The units of the targets themselves, ``whole`` (D,), are those of the floor on variances.
+        The floor on variances is that of the targets themselves, in the units ``whole`` (D,).
         """
         scaling = target_scaling(rest, weights, noise.one_unit, _LEAST_LEFT * whole)
         if noise.coupled:
             scaling = scaling.decorrelated(rest, weights)
         given = rest, weights, noise, n_components, effective_number(weights)
-        found = cls._learned_in(scaling, rest[:0], *given)
-        return replace(found, floor=(whole / scaling.unit) ** 2)
+        return cls._learned_in(scaling, rest[:0], (whole / scaling.unit) ** 2, *given)
 
     @classmethod
     def _learned_in(
         cls,
         scaling: TargetScaling,
         atoms: Array,
+        floor: Array,
         y: Array,
         weights: Array,
         noise: NoiseModel,
         n_components: int,
         n_expected: float,
     ) -> TargetModel:
-        """Return what is to be learned in such units, of such atoms."""
+        """Return what is to be learned in such units, of such atoms, and above such floors."""
         sample = y[: NormalScores.max_rows]
         own = weights[: len(sample)]
         at, standardised = at_atoms(sample, atoms), scaling.standardised(y)
@@ -111,6 +120,7 @@ class TargetModel:
             link=curve if noise.all_free(n_components, n_targets) else None,
             has_widest=noise.per_component and has_widest,
             coupling_unit=coupling_unit(n_expected, noise.n_couplings(n_components, n_targets)),
+            floor=floor,
         )
 
     def loss(
@@ -136,10 +146,10 @@ class TargetModel:
 
     def _floor(self, reg_covar: float, noise: NoiseModel) -> float | Array:
         """Return the floor of all targets, or each one's (D, 1)."""
-        if self.floor is None:
+        if (self.floor == 1.0).all():
             return reg_covar
-        floors = reg_covar * self.floor[:, None]
-        return floors if noise.per_target else floors[:1]  # they have one unit
+        of_targets = reg_covar * self.floor[:, None]
+        return of_targets if noise.per_target else of_targets[:1]  # they have one unit
 
 
 def _pins_at(

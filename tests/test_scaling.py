@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from scipy import stats
 
 from skmdn import MDNRegressor
-from skmdn._scaling import TargetScaling, target_scaling
+from skmdn._scaling import TargetScaling, floors, target_scaling
 
 
 def tied(n=200, rest=0.01, seed=0):
@@ -139,3 +139,44 @@ def test_targets_all_but_equal_are_learned_as_closely():
     assert model.score(X[300:], y[300:]) > truth - 0.5
     given = model.predict_mixture(X[300:]).condition([0], y[300:, :1])
     assert_allclose(np.median(given.std()), 0.003, rtol=0.5)
+
+
+# --- floors --------------------------------------------------------------------------------------
+
+
+def test_the_floor_is_a_share_of_the_spread_of_the_densest_values():
+    """Of quantiles, whose densest tenth is where the density is highest."""
+    ranks = (np.arange(5000) + 0.5) / 5000
+    normal, skewed, heavy = stats.norm.ppf(ranks), stats.lognorm(3).ppf(ranks), 1e6 * (ranks > 0.9)
+    assert_allclose(
+        floors(np.column_stack([1e-3 * normal, 0.05 * normal])), [1e-3, 1.0], rtol=1e-3
+    )
+    low, high = skewed[:501][[0, -1]]  # the density falls from near zero on
+    spread = (high - low) / np.diff(stats.norm.ppf([0.45, 0.55]))
+    assert_allclose(floors(skewed[:, None] / 100), 1000 * (spread / 100) ** 2, rtol=0.02)
+    far = normal + heavy
+    assert_allclose(floors(((far - far.mean()) / far.std())[:, None]), 1000 / far.var(), rtol=0.02)
+
+
+def test_values_that_rows_share_count_once_and_few_tell_nothing():
+    rng = np.random.default_rng(0)
+    y = 1e-3 * rng.normal(size=1000)
+    once = floors(y[:, None])
+    assert_allclose(floors(np.concatenate([y, np.zeros(3000)])[:, None]), once, rtol=1e-2)
+    for values in (y[:49], np.repeat(y[:40], 30), np.zeros(1000)):
+        assert_allclose(floors(values[:, None]), 1.0)
+    assert_allclose(floors(1e-9 * y[:, None]), 1e-8)
+
+
+@pytest.mark.parametrize("spoiled", ["one value", "some", "skewed"])
+def test_neither_outliers_nor_tails_blur_the_rest(spoiled):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(900, 2))
+    z = X[:, 0] + 0.3 * rng.normal(size=900)
+    y, log_slope = z.copy(), np.zeros(300)
+    if spoiled == "skewed":
+        y, log_slope = np.exp(4 * z), np.log(4) + 4 * z[600:]
+    y[: {"one value": 1, "some": 8, "skewed": 0}[spoiled]] = 1e5
+    model = MDNRegressor(random_state=0).fit(X[:600], y[:600])
+    truth = stats.norm.logpdf(z[600:], X[600:, 0], 0.3) - log_slope
+    assert model.score(X[600:], y[600:]) > truth.mean() - 0.3

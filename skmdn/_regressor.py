@@ -119,9 +119,9 @@ default="full"
     atoms_ : ndarray of shape (n_atoms,) or (n_atoms, n_outputs)
         Values of y that many rows share: ten distinct rows, or a quarter of all if forty are
         distinct. If there are no more than 100 such values and nine rows in ten have one of them
-        (grades, counts), they are all of these; else those that stand out (zeros, limits): two
-        rows in a hundred have it, and five times as many as have the value of a typical other
-        row. Of several targets, what ten distinct rows have of such values together, NaN where
+        (grades, counts), they are all of these, and any other that two rows share, if they are
+        not more than 100 then; else those that stand out (zeros, limits): two rows in a hundred
+        have it, and five times as many as have the value of a typical other row. Of several targets, what ten distinct rows have of such values together, NaN where
         the rest may be anything: in a rarer combination, the target with most such values may.
         Atoms with NaN come first, 64 / n_outputs at most, or four, those of most rows; targets
         with more such values than that are left open. With isotropic noise all targets have to be

@@ -135,11 +135,20 @@ def test_counts_that_nobody_saw_have_some_density():
     """The few that are no atoms are so few that components become peaks there."""
     rng = np.random.default_rng(0)
     X, counts = rng.normal(size=(800, 2)), rng.integers(0, 3, size=800)
-    counts[:9] = 3
+    counts[:9] = [3, 4, 5, 6, 8, 9, 10, 11, 12]
     model = small(n_components=5, n_estimators=8, max_iter=200).fit(X, counts)
     assert_array_equal(model.atoms_, [0.0, 1.0, 2.0])
     assert model.score_samples(X, np.full(800, 7)).min() > -25.0
     assert_allclose(model.predict_var(X).mean(), counts.var(), rtol=0.1)
+
+
+def test_what_is_rare_among_grades_is_a_grade():
+    rng = np.random.default_rng(0)
+    X, grades = rng.normal(size=(600, 2)), rng.integers(3, 7, size=600)
+    grades[:8] = 8
+    model = small(max_iter=60).fit(X, grades)
+    assert_array_equal(model.atoms_, [3.0, 4.0, 5.0, 6.0, 8.0])
+    assert_allclose(model.predict_atoms(X)[:, -1].mean(), 8 / 600, rtol=0.3)
 
 
 @pytest.mark.parametrize("noise_type", ["full", "diagonal"])

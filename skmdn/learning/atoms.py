@@ -27,8 +27,9 @@ from .arrays import Array, converted
 #: with few different X, a value can be common and yet be on few distinct rows.
 _LEAST_ROWS, _LARGE_SHARE, _ENOUGH_ROWS = 10, 0.25, 40
 #: Where such values are no more than this, and this share of the rows has one of them, y lies on a
-#: grid, and all of them are atoms.
-_MOST_VALUES, _SHARE_OF_GRID = 100, 0.9
+#: grid, and all of them are atoms; with them all others that so few rows share, if these are not
+#: too many: what is rare among grades is a grade.
+_MOST_VALUES, _SHARE_OF_GRID, _FEWEST_ROWS = 100, 0.9, 2
 #: Else those are atoms that have this share of the rows, and so many times that of the value which
 #: a typical other row has. Single values of a fine grid would do harm: the components of the rest
 #: would become peaks at the other ones.
@@ -58,7 +59,10 @@ def find_atoms(y: np.ndarray, weights: np.ndarray, may_be_open: bool = True) -> 
         NaN where a target may have any value. Such atoms come first.
     """
     found = _common(y, weights)
-    if y.shape[1] == 1 or not may_be_open or _make_a_grid(found):
+    if _make_a_grid(found):
+        with_rare = _common(y, weights, _FEWEST_ROWS)
+        return _standing_out(with_rare if _make_a_grid(with_rare) else found)
+    if y.shape[1] == 1 or not may_be_open:
         return _standing_out(found)
     most_open = max(_MOST_OPEN // y.shape[1], _FEWEST_OPEN)
     values = [_standing_out(_common(column[:, None], weights))[:, 0] for column in y.T]

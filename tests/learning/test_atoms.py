@@ -27,7 +27,11 @@ SPECIAL = {  # and the values that stand out
     "fewer than ten": (np.append(smooth(50), np.zeros(9)), []),
     "few among many": (np.append(smooth(980), np.zeros(19)), []),
     "grades": (np.arange(200) % 6, list(range(6))),
-    "grades, two of them rare": (np.append(np.arange(200) % 4, [4, 4, 5]), list(range(4))),
+    "grades, two of them rare": (np.append(np.arange(200) % 4, [4, 4, 5]), list(range(5))),
+    "grades, many of them rare": (
+        np.append(np.arange(1800) % 60, np.repeat(np.arange(60, 101), 2)),
+        list(range(60)),
+    ),
     "a constant": (np.full(10, 3.0), [3.0]),
     "too few of each": (np.arange(90) % 10, []),
     "a fine grid": (np.arange(4000) % 200, []),

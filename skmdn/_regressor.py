@@ -94,7 +94,7 @@ default="full"
         Floor on the variances, in squared standard deviations of y; of coupled targets, on those
         given the targets before. Long tails and far outliers do not raise it: it is at most 1000
         times this share of the variance that a normal distribution as dense as the densest tenth
-        of the values has, where these are no atoms, and targets need not share their variance.
+        of the values has; not where targets share their variance, or atoms leave some open.
     warm_start : bool, default=False
         Whether `fit` goes on from the networks of the last call, and keeps them as they were
         (``best_iter_`` is 0) where that makes no held-out rows likelier.
@@ -121,8 +121,9 @@ default="full"
         distinct. If there are no more than 100 such values and nine rows in ten have one of them
         (grades, counts), they are all of these, and any other that two rows share, if they are
         not more than 100 then; else those that stand out (zeros, limits): two rows in a hundred
-        have it, and five times as many as have the value of a typical other row. Of several targets, what ten distinct rows have of such values together, NaN where
-        the rest may be anything: in a rarer combination, the target with most such values may.
+        have it, and five times as many as have the value of a typical other row. Of several
+        targets, what ten distinct rows have of such values together, NaN where the rest may be
+        anything: in a rarer combination, the target with most such values may.
         Atoms with NaN come first, 64 / n_outputs at most, or four, those of most rows; targets
         with more such values than that are left open. With isotropic noise all targets have to be
         equal. Empty where the components have one width in common.

@@ -15,8 +15,8 @@ _LEAST_SPREAD = 1e-150
 #: variance unexplained; so many degrees of freedom must be left to tell.
 _ALL_BUT_A_SUM, _FEWEST_FREE = 1e-4, 10
 #: Share of a target's values that are its densest, and how many these must be; the most that a
-#: floor is, in units of their variance, that of all being one; and the least, a few digits above
-#: those of single precision.
+#: floor is, in units of their variance, that of all being one; and the least: with the usual
+#: ``reg_covar``, a standard deviation that single precision tells from none.
 _DENSEST, _FEWEST_DENSEST, _OF_DENSEST, _LEAST_FLOOR = 0.1, 5, 1000.0, 1e-8
 
 

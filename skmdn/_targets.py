@@ -74,8 +74,9 @@ class TargetModel:
             without_atoms = np.atleast_1d(np.isnan(atoms).all(axis=0))
             scaling = scaling.untied(sample, own, without_atoms)
         n_expected = effective_number(weights) if are_all else math.inf
-        # An atom is as wide as ever.
-        is_free = noise.per_target & np.isnan(atoms).all(axis=0)
+        # What is pinned at an atom is as wide as what stays there.
+        pinned = atoms[np.isnan(atoms).any(axis=1)]
+        is_free = noise.per_target & np.isnan(pinned).all(axis=0)
         floor = np.where(is_free, floors(scaling.in_units(sample)), 1.0)
         return cls._learned_in(scaling, atoms, floor, y, weights, noise, n_components, n_expected)
 

@@ -9,6 +9,8 @@ from scipy import stats
 
 from skmdn import MDNRegressor
 from skmdn._scaling import TargetScaling, floors, target_scaling
+from skmdn._targets import TargetModel
+from skmdn.learning.noise import NOISE_MODELS
 
 
 def tied(n=200, rest=0.01, seed=0):
@@ -180,3 +182,39 @@ def test_neither_outliers_nor_tails_blur_the_rest(spoiled):
     model = MDNRegressor(random_state=0).fit(X[:600], y[:600])
     truth = stats.norm.logpdf(z[600:], X[600:, 0], 0.3) - log_slope
     assert model.score(X[600:], y[600:]) > truth.mean() - 0.3
+
+
+OWN_FLOORS = {"full": True, "diagonal": True, "isotropic": False}
+
+
+@pytest.mark.parametrize(("noise_type", "own_floors"), OWN_FLOORS.items())
+def test_which_targets_have_a_floor_of_their_own(noise_type, own_floors):
+    rng = np.random.default_rng(0)
+    X, z = rng.normal(size=(300, 1)), rng.normal(size=(300, 2))
+    how = {"n_estimators": 1, "max_iter": 1, "noise_type": noise_type}
+    y = np.column_stack([z[:, 0], np.exp(4 * z[:, 1])])
+    model = MDNRegressor(**how).fit(X, y)
+    lower = floors(model._targets.scaling.in_units(y))
+    assert lower[1] < 1e-3
+    assert lower[0] == 1.0 or not own_floors  # in its own unit
+    assert_allclose(model._targets.floor, lower if own_floors else 1.0)
+    reg_covar = model._loss.reg_covar
+    assert_allclose(reg_covar, 1e-6 * lower[:, None] if own_floors else 1e-6, rtol=1e-6)
+    # A value that many rows share is as wide as ever, whatever the floor of the others.
+    y[:90, 1] = 0.0
+    pinned = MDNRegressor(**how).fit(X, y)
+    assert_allclose(pinned._targets.floor, 1.0)
+    alone = MDNRegressor(**how).fit(X, y[:, 1])
+    assert_allclose(alone.atoms_, [0.0])
+    assert (alone._targets.floor < 1e-3).all() == own_floors
+    assert_allclose(alone._loss.still.variances.ravel()[0], 1e-6, rtol=1e-6)
+
+
+def test_what_a_line_leaves_has_the_floor_of_the_target():
+    rng = np.random.default_rng(0)
+    weights, rest = np.ones(200), 0.3 * rng.normal(size=(200, 2))
+    whole = np.array([3.0, 1e-3])
+    noise = NOISE_MODELS["diagonal"]
+    left = TargetModel.of_rest(rest, weights, noise, 3, whole)
+    found = left.loss(noise, 3, 1e-6, 1.0).reg_covar
+    assert_allclose(found[:, 0] * left.scaling.unit**2, 1e-6 * whole**2)

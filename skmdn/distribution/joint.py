@@ -74,7 +74,8 @@ class JointMixture(OneTargetMixture):
         array([[-3.,  3., nan]])
         """
         merged = self._merged()
-        if check_share("prominence", prominence) > 0:
+        prominence = check_share("prominence", prominence)
+        if prominence > 0:
             merged = self._one_target("modes(prominence=...)")
         if self.n_targets == 1:
             points, logpdf, counts = univariate.modes(*merged._line(), prominence=prominence)

@@ -88,6 +88,8 @@ USUAL, _ROUGH = Smoothness(0.02, 1.0), Smoothness(0.004, 10.0)
 #: noise, scores rise for long, and those that rose first may be left behind.
 _OF_FEW_ROWS = _Rule(8, 4, 4, n_errors=2.5, most_learned=0.6)
 _OF_MANY_ROWS = _Rule(5, 5, 15, n_errors=0.0, most_learned=math.inf)
+#: Several targets share the layers, so that what suits these shows later, and matters more.
+_OF_SEVERAL_TARGETS = _OF_FEW_ROWS._replace(n_checks=8, n_errors=1.5)
 #: Fewest members that tell how much of what they say is chance.
 _FEWEST_MEMBERS = 5
 #: Where rows begin to be many; most that are looked at, as many as any training starts from.
@@ -213,7 +215,7 @@ def plan_training(
         Of the starts and the order of the rows.
     """
     n_rows, n_members = len(table), architecture.n_members
-    rule = _OF_FEW_ROWS if n_rows < _MANY_ROWS else _OF_MANY_ROWS
+    rule = _rule_for(n_rows, loss.n_targets)
     if n_rows < min(_ROWS_A_FEATURE * architecture.n_features, _MANY_ROWS):
         return TrainingPlan(_OF_WIDE_DATA, n_members)
     if rule.n_errors and n_members < _FEWEST_MEMBERS:
@@ -230,6 +232,12 @@ def plan_training(
         usual.judge_mixtures_of(few)
     whole = few == n_members and len(looked_at) == n_rows
     return TrainingPlan(suited.smoothness, n_members, suited.training if whole else None)
+
+
+def _rule_for(n_rows: int, n_targets: int) -> _Rule:
+    if n_rows >= _MANY_ROWS:
+        return _OF_MANY_ROWS
+    return _OF_FEW_ROWS if n_targets == 1 else _OF_SEVERAL_TARGETS
 
 
 def _suited(

@@ -295,7 +295,15 @@ def trial(*scores):
         return module.Trial(USUAL, objective, OPTIONS, torch.Generator())
 
 
-@pytest.mark.parametrize("rule", [module._OF_FEW_ROWS, module._OF_MANY_ROWS])
+def test_several_targets_are_looked_at_for_longer():
+    assert module._rule_for(1999, 1).n_checks == 4
+    assert module._rule_for(1999, 2).n_checks == 8
+    assert module._rule_for(2000, 1) == module._rule_for(2000, 2) == module._OF_MANY_ROWS
+
+
+@pytest.mark.parametrize(
+    "rule", [module._OF_FEW_ROWS, module._OF_SEVERAL_TARGETS, module._OF_MANY_ROWS]
+)
 def test_what_ended_early_is_compared_with_what_goes_on_by_its_best(rule):
     rule = rule._replace(n_checks=6)
 

@@ -51,8 +51,8 @@ class JointMixture(OneTargetMixture):
         prominence : float, default=0.0
             Leave out modes that stand out by less, as a share of the highest density of their row:
             a mode does so by its height above the lowest point on the way to a higher one
-            (`scipy.signal.peak_prominences`). A density that is learned ripples a little, and 0.1
-            tells the answers there are from that. For one target only.
+            (`scipy.signal.peak_prominences`). A density that is learned ripples, and 0.1 leaves
+            most of that out. For one target only.
 
         Returns
         -------
@@ -62,7 +62,7 @@ class JointMixture(OneTargetMixture):
         Raises
         ------
         ValueError
-            If the prominence is no number from 0 to 1, or there are several targets to it.
+            If the prominence is no number from 0 to 1, or is not 0 and there are several targets.
 
         Examples
         --------

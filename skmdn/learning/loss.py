@@ -162,7 +162,7 @@ class MixtureLoss:
     def variances(self, excess: Array, factors: Factors | None = None) -> Array:
         """Return the variances of components, those above the floor so many times as large.
 
-        Factors (E,) are the members' own.
+        Factors (E,) are the members' own; None leaves them all as they are.
         """
         if not self.noise.learned:
             return excess

@@ -235,6 +235,7 @@ def plan_training(
 
 
 def _rule_for(n_rows: int, n_targets: int) -> _Rule:
+    """Return how to tell, with so many distinct rows of so many targets."""
     if n_rows >= _MANY_ROWS:
         return _OF_MANY_ROWS
     return _OF_FEW_ROWS if n_targets == 1 else _OF_SEVERAL_TARGETS

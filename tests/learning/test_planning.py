@@ -298,6 +298,7 @@ def trial(*scores):
 def test_several_targets_are_looked_at_for_longer():
     assert module._rule_for(1999, 1).n_checks == 4
     assert module._rule_for(1999, 2).n_checks == 8
+    assert module._rule_for(1999, 2).n_errors < module._rule_for(1999, 1).n_errors
     assert module._rule_for(2000, 1) == module._rule_for(2000, 2) == module._OF_MANY_ROWS
 
 

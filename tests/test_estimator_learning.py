@@ -291,6 +291,18 @@ def test_few_clean_rows_are_learned_for_long(seed):
     assert model.score(rows[100:], targets[100:]) > 0.0
 
 
+def test_levels_of_very_different_spread_are_learned_to_the_end():
+    """Large steps throw out of the narrow ones: the step falls until small ones find them."""
+    rng = np.random.default_rng(0)
+    level = rng.integers(0, 6, 4000)
+    at, spread = np.array([5, -2, 8, 3, 0, 1.0]), np.array([0.1, 2, 0.01, 0.3, 1, 0.03])
+    level, at, spread = level[:, None], at[level], spread[level]
+    targets = at + spread * rng.normal(size=at.shape)
+    model = MDNRegressor(n_estimators=5, random_state=0).fit(level[:3000], targets[:3000])
+    truth = stats.norm.logpdf(targets, at, spread)[3000:].mean()
+    assert model.score(level[3000:], targets[3000:]) > truth - 0.05
+
+
 def test_rows_of_hardly_any_weight_do_no_harm():
     weights = np.full(60, 1e-60)
     weights[::20] = 1.0

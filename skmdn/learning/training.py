@@ -4,7 +4,9 @@ Adam with decoupled weight decay (Loshchilov & Hutter 2019) moves the parameters
 and kept is an exponential average of them (Polyak & Juditsky 1992), which is as good as a smaller
 step without its slowness. When the held-out score stops rising, training goes back to the best
 average, and the step falls to zero from there on, over about as many steps as were taken before;
-over a few, where hardly anything was learned after the first check.
+over a few, where hardly anything was learned after the first check. Where much was learned late in
+the fall, large steps had done harm alone (peaks of very different widths): it falls again, from
+less.
 """
 
 from __future__ import annotations
@@ -102,11 +104,12 @@ _WARM_UP = 20
 _STEPS_PER_CHECK = 50
 #: Share of the checks so far that must pass without a better score, too, before the step falls.
 _PATIENCE = 0.05
-#: Where the step falls from, relative to what it was, and over how many steps: this share of those
-#: taken, and so many at least.
+#: Where the step falls from, relative to where it stood before, and over how many steps: this
+#: share of those taken, and so many at least.
 _FALL_FROM, _FALL_SHARE, _LEAST_FALL = 0.4, 1.2, 200
-#: Nats that scores must rise after the first check for there to be something left to learn.
-#: Where there is not, a fall of more than a pass gains a thousandth, and takes as long as all did.
+#: Nats that scores must rise, after the first check or in the later half of a fall, for there to
+#: be something left to learn. Where they rose by less after the first check, a fall of more than a
+#: pass gains a thousandth, and takes as long as all did.
 LEAST_LEARNED = 0.04
 #: Checks without a better score that end training while the step falls: many, as scores often rise
 #: again at its end; but few where they are below the best by more than this share of what was
@@ -254,11 +257,20 @@ class Training:
         return self.descend(repeat(self.options.learning_rate), self.options.tol, self.patience)
 
     def fall(self) -> Iterator[TrainingResult]:
-        """Go back to the best, and let the step fall to zero from there on."""
-        self.return_to_best()
-        size, n_steps = self.options.learning_rate * _FALL_FROM, self.fall_length()
-        falling = (size * (1.0 - i / n_steps) ** 2 for i in range(n_steps))
-        yield from self.descend(falling, 0.0, self.late_patience)
+        """Go back to the best, and let the step fall to zero from there on.
+
+        Again, from less and for longer, where its later half still found something clearly better.
+        """
+        size, is_rising = self.options.learning_rate, True
+        while is_rising and self.has_batches:
+            self.return_to_best()
+            size, n_steps = size * _FALL_FROM, self.fall_length()
+            falling = (size * (1.0 - i / n_steps) ** 2 for i in range(n_steps))
+            best, n_before = self.result.best_score, len(self.result.scores)
+            yield from self.descend(falling, 0.0, self.late_patience)
+            scores = self.result.scores[n_before:]
+            of_half = max([best, *scores[: len(scores) // 2]])
+            is_rising = self.result.best_score > of_half + LEAST_LEARNED
 
     def patience(self) -> float:
         """Return how many checks to wait for a better score before the step falls."""

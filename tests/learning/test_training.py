@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import weakref
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -399,6 +400,31 @@ def test_falling_ends_soon_where_much_of_what_was_learned_is_lost(lost, n_checks
     train(bowl, options(n_iter_no_change=3), generator())
     late = len(sizes) - sizes.count(0.1)
     assert late == (2 + getattr(training, n_checks)) * STEPS_PER_CHECK
+
+
+@pytest.mark.parametrize(("half", "times"), [(0, 1), (1, 2)], ids=["first half", "later half"])
+@pytest.mark.parametrize(("gain", "is_clear"), [(0.99, False), (1.01, True)])
+def test_steps_fall_again_where_the_later_half_gained(gain, is_clear, half, times, sizes):
+    """From two fifths of where the fall before began, and for longer: over more steps in all."""
+    rising, stale = [-9.0, 0.0, 1.0], [1.0] * 3
+    n_falling = 6  # checks of the first fall: over 1.2 times five
+    risen = 1.0 + gain * training.LEAST_LEARNED
+    found = [1.0] * (n_falling // 2 * (1 + half) - 1) + [risen] * 20
+    bowl = Scripted(torch.full((20, 2), 5.0), [*rising, *stale, *found])
+    train(bowl, options(n_iter_no_change=3), generator())
+    begun = [i for i in range(1, len(sizes)) if sizes[i] > sizes[i - 1]]
+    starts = [5 * STEPS_PER_CHECK, *begun]
+    assert len(starts) == (times if is_clear else 1)
+    assert starts == [5 * STEPS_PER_CHECK, (5 + n_falling) * STEPS_PER_CHECK][: len(starts)]
+    firsts = [sizes[start] for start in starts]
+    np.testing.assert_allclose(firsts, [0.04, 0.016][: len(starts)])
+
+
+def test_a_start_that_nothing_beats_is_no_gain(sizes):
+    bowl = Scripted(torch.full((20, 2), 5.0), [9.0, 0.0, 1.0])
+    result = train(bowl, options(n_iter_no_change=3), generator())
+    assert result.best_score == 9.0
+    assert all(later <= size for size, later in pairwise(sizes))
 
 
 def test_patience_grows_with_the_checks_made(sizes):

@@ -31,6 +31,7 @@ from skmdn.learning.planning import (
     USUAL_MEMBERS,
     TrainingPlan,
     plan_training,
+    usual_components,
     usual_layers,
     usual_members,
 )
@@ -55,6 +56,8 @@ _NEAR = 0.3
 _MOSTLY_FLOOR = 0.1
 #: Steps of `partial_fit` at the full size.
 _STEADY_STEPS = 100
+#: What networks keep while training goes on.
+_OF_NETWORKS = ("network_", "alpha_", "n_estimators_", "n_components_", "hidden_layer_sizes_")
 #: What only `fit` tells, from rows held out; gone when all networks have seen all rows.
 _OF_FIT = (
     *("validation_scores_", "best_validation_score_", "oof_score_", "_held_out"),
@@ -84,7 +87,7 @@ def _checked_sizes(sizes):
 class NetworkFitting(NetworkMixtures):
     """Networks trained as the parameters of `MDNRegressor` say, and kept as its attributes."""
 
-    n_components: int
+    n_components: int | str
     noise_type: str
     fixed_noise_level: float
     hidden_layer_sizes: ArrayLike | str
@@ -181,7 +184,7 @@ class NetworkFitting(NetworkMixtures):
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         del other.network_
-        other._targets = TargetModel.of_rest(*given, noise, self.n_components, unit)
+        other._targets = TargetModel.of_rest(*given, noise, self.n_components_, unit)
         other._loss = other._mixture_loss()
         if are_coupled and np.max(other._loss.reg_covar) > _MOSTLY_FLOOR:
             return
@@ -224,7 +227,7 @@ class NetworkFitting(NetworkMixtures):
     def _start(self, X, targets, rows, are_all):
         """Decide what a new model does not learn by gradients: scales, bounds and chance."""
         self._random_state, self.line_ = own_random_state(self.random_state), None
-        for name in ("network_", "alpha_", "n_estimators_", "hidden_layer_sizes_"):
+        for name in _OF_NETWORKS:
             self.__dict__.pop(name, None)
         n_rows = len(rows.first) if are_all else np.inf
         self._resolve_auto(n_rows)
@@ -232,7 +235,7 @@ class NetworkFitting(NetworkMixtures):
         sample = slice(NormalScores.max_rows)
         self._features = NormalScores(dense(X[rows.first[sample]]), rows.weights[sample])
         noise = NOISE_MODELS[self.noise_type]
-        self._targets = TargetModel.of(targets, rows.weights, noise, self.n_components, are_all)
+        self._targets = TargetModel.of(targets, rows.weights, noise, self.n_components_, are_all)
         atoms = self._targets.atoms
         self.atoms_ = atoms if self._y_ndim == 2 else atoms[:, 0]
         self._loss = self._mixture_loss()
@@ -253,7 +256,7 @@ class NetworkFitting(NetworkMixtures):
     def _mixture_loss(self):
         reg_covar = float(self.reg_covar)  # a NumPy scalar is double precision
         noise = NOISE_MODELS[self.noise_type]
-        return self._targets.loss(noise, self.n_components, reg_covar, self.fixed_noise_level)
+        return self._targets.loss(noise, self.n_components_, reg_covar, self.fixed_noise_level)
 
     def _n_held_out(self, n_rows):
         if not self.early_stopping:
@@ -269,6 +272,9 @@ class NetworkFitting(NetworkMixtures):
         before = self.__dict__.get
         usual = before("hidden_layer_sizes_", usual_layers(n_rows, self.n_outputs_))
         self.hidden_layer_sizes_ = _checked_sizes(_told(self.hidden_layer_sizes, usual))
+        noise = NOISE_MODELS[self.noise_type]
+        usual = before("n_components_", usual_components(n_rows, self.n_outputs_, noise))
+        self.n_components_ = _told(self.n_components, usual)
         self.n_estimators_ = _told(self.n_estimators, before("n_estimators_", USUAL_MEMBERS))
         self.alpha_ = float(_told(self.alpha, before("alpha_", USUAL.weight_decay)))
         if self.alpha_ * self.learning_rate_init >= 1.0:

@@ -207,7 +207,7 @@ class MixturePredictions(LogLikelihoodScore):
         Returns
         -------
         NormalMixture
-            One mixture a row, of ``n_estimators_ * n_components`` components, network by network,
+            One mixture a row, of ``n_estimators_ * n_components_`` components, network by network,
             and behind them one for each of ``atoms_``, and a wide one, where there are some or y
             has outliers (of an atom that leaves targets open, each member has its own).
         """

@@ -34,11 +34,13 @@ class MDNRegressor(NetworkFitting, RegressorMixin, BaseEstimator):
 
     Parameters
     ----------
-    n_components : int, default=5
-        Gaussians in the mixture of each network. All networks have one more in common for each of
-        ``atoms_``, at that value and as narrow as ``reg_covar`` allows, and then, or where y has
-        outliers, a wide one. An atom that leaves targets open has more in each network, in
-        proportion to its rows, with means and covariances of these.
+    n_components : int or "auto", default="auto"
+        Gaussians in the mixture of each network; "auto" is 5 for one target. For several, it is 5
+        to 12: as many as have three distinct rows for each number that describes them (10 numbers
+        a component with three targets and ``"full"`` noise), and 240 numbers. All networks have
+        one more in common for each of ``atoms_``, at that value and as narrow as ``reg_covar``
+        allows, and then, or where y has outliers, a wide one. An atom that leaves targets open has
+        more in each network, in proportion to its rows, with means and covariances of these.
     noise_type : {"full", "diagonal", "isotropic", "isotropic_across_components", "fixed"}, \
 default="full"
         The components' covariances: any; one variance a component and target; one a component; one
@@ -112,6 +114,8 @@ default="full"
         All networks.
     n_estimators_ : int
         How many they are.
+    n_components_ : int
+        Components of each; training that goes on keeps as many under "auto".
     hidden_layer_sizes_ : tuple of int
         The widths of their hidden layers; training that goes on keeps them under "auto".
     alpha_ : float
@@ -181,7 +185,7 @@ default="full"
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "n_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "noise_type": [StrOptions(set(NOISE_MODELS))],
         "fixed_noise_level": [Interval(Real, 0, None, closed="neither")],
         "hidden_layer_sizes": [
@@ -209,7 +213,7 @@ default="full"
 
     def __init__(
         self,
-        n_components=5,
+        n_components="auto",
         noise_type="full",
         *,
         fixed_noise_level=1.0,

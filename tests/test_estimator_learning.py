@@ -226,7 +226,7 @@ def test_out_of_fold_densities_weigh_the_networks_that_hold_the_row_out(n_estima
 @pytest.mark.parametrize("n_estimators", [5, 8, 16])
 def test_networks_hold_out_every_row_and_a_quarter_of_them_twice(n_estimators):
     model = MDNRegressor(n_estimators=n_estimators, max_iter=1, random_state=0).fit(X, y)
-    n_holders = (model.oof_mixture(X).weights > 0).sum(axis=1) / model.n_components
+    n_holders = (model.oof_mixture(X).weights > 0).sum(axis=1) / model.n_components_
     assert set(n_holders) == {1, 2}
     assert n_holders.mean() == pytest.approx(1.25, rel=0.15)  # rounded up
 

@@ -72,6 +72,11 @@ class NoiseModel:
         """Return how many raw outputs the regression coefficients in ``T`` take."""
         return n_components * n_targets * (n_targets - 1) // 2 * self.coupled
 
+    def n_outputs(self, n_components: int, n_targets: int) -> int:
+        """Return how many raw outputs a mixture takes that has no components at atoms."""
+        k, d = n_components, n_targets
+        return k + k * d + self.n_variances(k, d) + self.n_couplings(k, d)
+
 
 NOISE_MODELS = {
     "full": NoiseModel(coupled=True),

@@ -20,6 +20,7 @@ from .features import NormalScores
 from .initialization import starting_point
 from .loss import MixtureLoss
 from .network import Architecture
+from .noise import NoiseModel
 from .objective import MixtureObjective, equal_batch_size, held_out_share, rows_held_out
 from .training import LEAST_LEARNED, Training, TrainingOptions
 from .trials import Smoothness, Trial
@@ -109,6 +110,9 @@ USUAL_MEMBERS, _MOST_WORK = 16, 2.7e10
 #: Units of a hidden layer, times the root of the rows; fewest, and most of them for up to so many
 #: targets, which share the layers. More of them fill more.
 _UNITS, _FEWEST_UNITS, _MOST_UNITS, _FEW_TARGETS = 1.25, 24, 48, 3
+#: Components of a network for one target; most for several, where rows are as many for each raw
+#: output and these not more than so many: steps would take long.
+_FEWEST_COMPONENTS, _MOST_COMPONENTS, _ROWS_AN_OUTPUT, _MOST_OUTPUTS = 5, 12, 3, 240
 
 
 def usual_layers(n_rows: float, n_targets: int) -> tuple[int, ...]:
@@ -117,6 +121,15 @@ def usual_layers(n_rows: float, n_targets: int) -> tuple[int, ...]:
     about = min(_UNITS * math.sqrt(n_rows), most)
     width = max(8 * math.ceil(about / 8), _FEWEST_UNITS)
     return (width,) * (2 if n_rows < _MANY_ROWS else 3)
+
+
+def usual_components(n_rows: float, n_targets: int, noise: NoiseModel) -> int:
+    """Return how many components a network has: several targets vary together in more ways."""
+    if n_targets == 1:
+        return _FEWEST_COMPONENTS
+    n_outputs = noise.n_outputs(1, n_targets)
+    affordable = min(n_rows / _ROWS_AN_OUTPUT, _MOST_OUTPUTS) / n_outputs
+    return int(min(max(affordable, _FEWEST_COMPONENTS), _MOST_COMPONENTS))
 
 
 def usual_members(n_rows: float, n_parameters: int) -> int:

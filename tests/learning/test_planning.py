@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import pickle
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -22,8 +21,6 @@ from skmdn.learning.planning import (
     TrainingPlan,
     plan_training,
     smooth,
-    usual_layers,
-    usual_members,
 )
 from skmdn.learning.training import Training, TrainingOptions, usual_patience
 
@@ -542,32 +539,6 @@ def test_the_number_of_networks_is_kept_where_training_goes_on():
     assert MDNRegressor(random_state=0).partial_fit(X, y).n_estimators_ == 16
 
 
-# --- widths --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("n_rows", "n_targets", "width", "depth"),
-    [
-        (1, 1, 24, 2),
-        (368, 1, 24, 2),
-        (369, 1, 32, 2),
-        (1000, 1, 40, 2),
-        (1353, 1, 48, 2),
-        (1999, 1, 48, 2),
-        (2000, 1, 48, 3),
-        (float("inf"), 1, 48, 3),
-        (9000, 3, 48, 3),
-        (9000, 4, 56, 3),
-        (9000, 8, 80, 3),
-        (1000, 8, 40, 2),
-        (2000, 8, 56, 3),
-        (float("inf"), 16, 112, 3),
-    ],
-)
-def test_few_rows_get_narrow_networks_and_many_deep_ones(n_rows, n_targets, width, depth):
-    assert usual_layers(n_rows, n_targets) == (width,) * depth
-
-
 @pytest.mark.parametrize(
     ("layers", "decay"), [((4,), 0.08), ((48, 48), 0.08), ((192,), 0.16), ((48, 108), 0.12)]
 )
@@ -582,33 +553,6 @@ def test_smooth_functions_by_more_units_want_more_decay(layers, decay, trials):
     assert chosen(10_000, architecture) == (USUAL if max(layers) <= 48 else calm)
     trials.early[calm] = -0.051
     assert chosen(10_000, architecture) == USUAL
-
-
-def test_widths_follow_the_distinct_rows_and_are_kept_where_training_goes_on():
-    rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(1000, 1)), rng.normal(size=1000)
-    model = MDNRegressor(n_estimators=1, max_iter=1, warm_start=True, random_state=0)
-    few, thrice = slice(400), np.tile(np.arange(400), 3)
-    assert model.fit(X[thrice], y[thrice]).hidden_layer_sizes_ == (32, 32)
-    assert model.network_.architecture.hidden_layer_sizes == (32, 32)
-    assert model.fit(X, y).hidden_layer_sizes_ == (32, 32)
-    assert model.partial_fit(X, y).hidden_layer_sizes_ == (32, 32)
-    with pytest.raises(ValueError, match="hidden_layer_sizes and activation must stay the same"):
-        model.set_params(hidden_layer_sizes=(64, 64)).fit(X, y)
-    assert model.set_params(warm_start=False).fit(X, y).hidden_layer_sizes_ == (64, 64)
-    assert model.set_params(hidden_layer_sizes="auto").fit(X, y).hidden_layer_sizes_ == (40, 40)
-    assert model.set_params(hidden_layer_sizes=7).fit(X, y).hidden_layer_sizes_ == (7,)
-    # The rows of a first block do not tell how many there will be.
-    fresh = MDNRegressor(n_estimators=1, random_state=0)
-    assert fresh.partial_fit(X[few], y[few]).hidden_layer_sizes_ == (48, 48, 48)
-    several = MDNRegressor(n_estimators=1, random_state=0)
-    assert several.partial_fit(X, rng.normal(size=(1000, 4))).hidden_layer_sizes_ == (56, 56, 56)
-
-
-def test_work_beyond_minutes_is_shared_by_fewer_networks():
-    assert usual_members(50, 10_000) == usual_members(45_000, 9_000) == 16
-    assert usual_members(math.inf, 10_000) == usual_members(1e7, 10_000) == 5
-    assert usual_members(10_000, 270_000) == 10
 
 
 def test_these_wait_no_longer_than_sixteen(monkeypatch):

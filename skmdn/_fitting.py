@@ -48,9 +48,11 @@ from skmdn.learning.trials import Smoothness
 #: How many times as long networks wait for a better score where few suffice: they take little
 #: time, and what little there is to learn may come late.
 _WAIT_OF_FEW = 2
-#: By how many nats a target a line may be behind networks for what it leaves to be tried, as if it
-#: were normal.
-_NEAR = 0.3
+#: A line is near to networks if what it leaves is, as if it were normal, not more than so many
+#: nats a target less likely; or, however it is distributed, of at most so much the squared error.
+_NEAR, _AS_CLOSE = 0.3, 1.25
+#: Checks at which what a line leaves must be learned better than the whole was at the same ones.
+_LEADING_CHECKS = 4
 #: Most of the variance of what it leaves that the floor may be, if others are coupled to that:
 #: they would be made of noise that is not there.
 _MOSTLY_FLOOR = 0.1
@@ -61,7 +63,7 @@ _OF_NETWORKS = ("network_", "alpha_", "n_estimators_", "n_components_", "hidden_
 #: What only `fit` tells, from rows held out; gone when all networks have seen all rows.
 _OF_FIT = (
     *("validation_scores_", "best_validation_score_", "oof_score_", "_held_out"),
-    *("best_iter_", "stop_reason_"),
+    *("_squared_errors", "best_iter_", "stop_reason_"),
 )
 
 
@@ -124,11 +126,11 @@ class NetworkFitting(NetworkMixtures):
             if self._may_be_linear(rows.weights):
                 self._learn_rest(X, targets, rows, plan._replace(begun=None))
 
-    def _learn(self, X, targets, rows, drawn=None, plan=None, least=-np.inf):
+    def _learn(self, X, targets, rows, drawn=None, plan=None, rivals=()):
         """Train to the end on the distinct rows, and keep what was found; return the plan.
 
-        Of targets that a line is ``drawn`` through, what it leaves is learned. Training that does
-        not score more than ``least`` at its first check is given up, and nothing returned.
+        Of targets that a line is ``drawn`` through, what it leaves is learned. Training whose
+        first checks are not better than the scores of ``rivals`` is given up: nothing is returned.
         """
         self.line_, rest = drawn or (None, targets)
         table, generator = self._table(X, rest, rows), self._generator()
@@ -136,11 +138,13 @@ class NetworkFitting(NetworkMixtures):
         training = self._training(table, generator, plan)
         objective, volume = training.objective, self._targets.scaling.log_volume
         with objective.threads():
-            if np.isfinite(least) and next(training.rise()).best_score <= least + volume:
-                return None
+            for rival, result in zip(rivals, training.rise(), strict=False):
+                if result.best_score <= rival + volume:
+                    return None
             result = training.finish(self._report)
             found = calibrate(objective, result.flat)
         self._keep(result.flat, found.member_factor, found.pooled_factors)
+        self._squared_errors = found.squared_errors
         self._keep_history(result, found.score)
         marks = fingerprints(table[:, : X.shape[1]].cpu().numpy())
         moved = targets - rest - self._on_line(X[rows.first])
@@ -161,36 +165,46 @@ class NetworkFitting(NetworkMixtures):
         return is_judged and is_drawable(self.n_features_in_, self.n_outputs_, weights)
 
     def _learn_rest(self, X, targets, rows, plan):
-        """Learn what a line leaves of the targets instead, if that makes held-out rows likelier.
-
-        First it must explain something, or targets each other, and be near to the networks there
-        are.
-        """
-        noise, score = NOISE_MODELS[self.noise_type], self.best_validation_score_
+        """Learn what a line leaves of them instead, if that makes held-out rows likelier."""
+        score, before = self.best_validation_score_, self.validation_scores_[:_LEADING_CHECKS]
+        noise = NOISE_MODELS[self.noise_type]
         are_coupled = noise.n_couplings(1, self.n_outputs_) > 0
         drawn = line_through(dense(X[rows.first]), targets, rows.weights)
-        whole, given = self._targets.scaling, (drawn[1], rows.weights)
-        unit = whole.unit * np.sqrt(self._targets.floor)
-        floor = self.reg_covar * unit**2
-        without, within = (
-            normal_log_density(part, rows.weights, noise.coupled, floor)
-            for part in (targets - whole.mean, drawn[1])
-        )
         # Held-out rows may favour either by chance, which falls as the root of their number.
         surely = np.sqrt(self.n_outputs_ / len(targets))
-        explains = are_coupled or within > without + surely
-        if not explains or within <= score - _NEAR * self.n_outputs_:
+        least = -np.inf if are_coupled else surely
+        if not self._is_worth_learning(drawn[1], targets, rows.weights, least):
             return
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         del other.network_
-        other._targets = TargetModel.of_rest(*given, noise, self.n_components_, unit)
+        given = drawn[1], rows.weights, noise, self.n_components_, self._targets.finest_unit
+        other._targets = TargetModel.of_rest(*given)
         other._loss = other._mixture_loss()
         if are_coupled and np.max(other._loss.reg_covar) > _MOSTLY_FLOOR:
             return
-        is_done = other._learn(X, targets, rows, drawn, plan, least=score)
+        rivals = np.minimum(np.maximum.accumulate(before) + surely, score)
+        is_done = other._learn(X, targets, rows, drawn, plan, rivals)
         if is_done and other.best_validation_score_ > score + surely:
             self.__dict__.update(other.__dict__)
+
+    def _is_worth_learning(self, rest, targets, weights, least):
+        """Tell whether a line explains so many nats at least, and is near to the networks.
+
+        Near by what it leaves: as if that were normal, or as small as what networks are wrong by.
+        """
+        of, coupled = self._targets, NOISE_MODELS[self.noise_type].coupled
+        without, within = (
+            normal_log_density(part, weights, coupled, self.reg_covar * of.finest_unit**2)
+            for part in (targets - of.scaling.mean, rest)
+        )
+        if within <= without + least:
+            return False
+        if within > self.best_validation_score_ - _NEAR * self.n_outputs_:
+            return True
+        floor = self.reg_covar * of.floor
+        ratio = (of.mean_squares(rest, weights) + floor) / (self._squared_errors + floor)
+        return np.log(ratio).mean() < np.log(_AS_CLOSE)
 
     def _partial_fit(self, X, y, sample_weight):
         first = not hasattr(self, "network_")

@@ -139,6 +139,28 @@ def test_targets_that_tell_more_of_each_other_than_features_do(told):
     assert model.line_ is not None
 
 
+@pytest.mark.parametrize("n_targets", [1, 2])
+@pytest.mark.parametrize("kind", ["two spreads", "outliers", "fan"])
+def test_linear_data_whose_noise_is_uneven(kind, n_targets):
+    """What a line leaves is far from normal, and networks take long to learn how."""
+    rng = np.random.default_rng(0)
+    X, z = rng.normal(size=(4000, 6)), rng.normal(size=(4000, n_targets))
+    spread = {
+        "two spreads": np.where(X[:, 0] > 0.0, 0.01, 0.5),
+        "outliers": np.where(rng.random(4000) < 0.05, 3.0, 0.02),
+        "fan": np.exp(1.5 * X[:, 0] - 3.0),
+    }[kind][:, None]
+    y = X @ rng.normal(size=(6, n_targets)) + spread * z
+    truth = stats.norm.logpdf(spread * z, 0.0, spread)
+    if kind == "outliers":
+        each = [stats.norm.logpdf(spread * z, 0.0, sd).sum(axis=1) for sd in (0.02, 3.0)]
+        truth = np.logaddexp(each[0] + np.log(0.95), each[1] + np.log(0.05))[:, None]
+    train, test = slice(1000), slice(1000, None)
+    model = MDNRegressor(n_estimators=5, random_state=0).fit(X[train], y[train])
+    assert model.line_ is not None
+    assert model.score(X[test], y[test]) > truth[test].sum(axis=1).mean() - 0.3 * n_targets
+
+
 @pytest.mark.parametrize("n_targets", [1, 2, 3])
 @pytest.mark.parametrize("noise_type", NOISE_TYPES)
 def test_answers_of_a_model_with_a_line(noise_type, n_targets):
@@ -280,3 +302,30 @@ def test_no_line_where_none_helps(why):
         y = np.random.default_rng(1).normal(size=300)
     model = small(max_iter=200, **parameters).fit(X, y)
     assert model.line_ is None
+
+
+@pytest.mark.parametrize(("behind_at", "n_asked"), [(None, 4), (0, 1), (3, 4), (4, 4)])
+def test_what_a_line_leaves_must_lead_at_the_first_checks(behind_at, n_asked, monkeypatch):
+    """At each, networks of the whole are the rivals as they were then, not as they ended."""
+    X, y = linear(300, 20, 1, noise=0.3)
+    learn, rivals_seen, finished = MDNRegressor._learn, [], []
+
+    def boasting(self, X, targets, rows, drawn=None, plan=None, rivals=()):
+        asked = (rivals_seen.append(rival) or rival for rival in rivals)
+        found = learn(self, X, targets, rows, drawn, plan, asked)
+        finished.append(found is not None)
+        scores = np.full(len(self.validation_scores_), -99.0)
+        if behind_at is not None:
+            scores[behind_at] = 99.0
+        self.validation_scores_, self.best_validation_score_ = scores.tolist(), 50.0
+        return found
+
+    monkeypatch.setattr(MDNRegressor, "_learn", boasting)
+    monkeypatch.setattr(MDNRegressor, "_is_worth_learning", lambda *given: True)
+    small().fit(X, y[:, 0])
+    surely = np.sqrt(1.0 / 300.0)
+    expected = [
+        50.0 if behind_at is not None and i >= behind_at else surely - 99.0 for i in range(4)
+    ]
+    assert_allclose(rivals_seen, expected[:n_asked])
+    assert finished == [True, behind_at in (None, 4)]

@@ -76,11 +76,14 @@ class Calibration(NamedTuple):
         What the members' variances are to be multiplied by.
     pooled_factors : ndarray of shape (E,)
         The same, for the mixture of all members.
+    squared_errors : ndarray of shape (D,)
+        Mean squares of what the members' means are wrong by, or NaN.
     """
 
     score: float | None
     member_factor: float
     pooled_factors: np.ndarray
+    squared_errors: np.ndarray
 
 
 def search_factors(
@@ -172,11 +175,21 @@ def _sums_of_members(
 def calibrate(objective: MixtureObjective, flat: Tensor) -> Calibration:
     """Search for the factors of the final parameters, from those that training ended with."""
     if objective.n_held_out == 0:
-        return Calibration(None, 1.0, np.ones(len(objective.offsets)))
+        unknown = np.full(objective.loss.n_targets, np.nan)
+        return Calibration(None, 1.0, np.ones(len(objective.offsets)), unknown)
     factor, _ = settled_factors(objective, flat, objective.factors or (1.0, 1.0)).factors
     sums, totals = _sums_of_members(objective, flat, objective.n_held_out, [factor])
     score = float(sums.sum() / totals.sum())
-    return Calibration(score, factor, pooled_factors(objective, flat, factor))
+    pooled = pooled_factors(objective, flat, factor)
+    return Calibration(score, factor, pooled, _squared_errors(objective, flat, factor))
+
+
+def _squared_errors(objective: MixtureObjective, flat: Tensor, factor: float) -> np.ndarray:
+    """Return the mean squares (D,) of what the members' means are wrong by on rows held out."""
+    positions = torch.arange(min(objective.n_held_out, _MOST_PAIRS), device=flat.device)
+    errors, _, weights = objective.errors(flat, objective.held_out_rows(positions), factor)
+    found = (errors.square() * weights.unsqueeze(1)).sum((0, 2)) / weights.sum()
+    return found.double().cpu().numpy()
 
 
 def pooled_factors(objective: MixtureObjective, flat: Tensor, factor: float) -> np.ndarray:

@@ -146,7 +146,7 @@ class NetworkFitting(NetworkMixtures):
         self._keep(result.flat, found.member_factor, found.pooled_factors)
         self._squared_errors = found.squared_errors
         self._keep_history(result, found.score)
-        marks = fingerprints(table[:, : X.shape[1]].cpu().numpy())
+        marks = fingerprints(table[:, : self._features.n_scores].cpu().numpy())
         moved = targets - rest - self._on_line(X[rows.first])
         self._held_out = HeldOut(rows.positions, marks, objective.n_held_out, moved)
         return plan
@@ -369,7 +369,7 @@ class NetworkFitting(NetworkMixtures):
     def _architecture(self):
         return Architecture(
             n_members=self.n_estimators_,
-            n_features=self.n_features_in_,
+            n_features=self._features.n_scores,
             n_outputs=self._loss.n_outputs,
             hidden_layer_sizes=self.hidden_layer_sizes_,
             activation=self.activation,

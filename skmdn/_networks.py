@@ -73,11 +73,12 @@ class NetworkMixtures(PredictionSets):
 
     def _table(self, X, targets, rows):
         """Return features, targets and weights of the distinct rows, as networks take them."""
-        table = np.empty((len(targets), X.shape[1] + targets.shape[1] + 1), dtype=np.float32)
-        table[:, X.shape[1] : -1] = self._targets.scaling.standardised(targets)
+        n_scores = self._features.n_scores
+        table = np.empty((len(targets), n_scores + targets.shape[1] + 1), dtype=np.float32)
+        table[:, n_scores:-1] = self._targets.scaling.standardised(targets)
         table[:, -1] = np.maximum(rows.weights, _LEAST_WEIGHT)
         for block in blocks(len(table), X.shape[1]):
-            table[block, : X.shape[1]] = self._features.transform(dense(X[rows.first[block]]))
+            table[block, :n_scores] = self._features.transform(dense(X[rows.first[block]]))
         return torch.from_numpy(table).to(torch_device(self.device))
 
     def oof_mixture(self, X):

@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike
 
 from skmdn._line import is_drawable, line_through, normal_log_density
 from skmdn._networks import NetworkMixtures, own_random_state, torch_device
-from skmdn._out_of_fold import HeldOut, fingerprints
+from skmdn._out_of_fold import HeldOut
 from skmdn._targets import TargetModel
-from skmdn.learning.calibration import calibrate
+from skmdn.learning.calibration import calibrate, trimmed_mean_squares
 from skmdn.learning.features import NormalScores
 from skmdn.learning.initialization import starting_point
 from skmdn.learning.network import Architecture, MixtureNetwork
@@ -141,12 +141,13 @@ class NetworkFitting(NetworkMixtures):
             for rival, result in zip(rivals, training.rise(), strict=False):
                 if result.best_score <= rival + volume:
                     return None
+                self._report(result)
             result = training.finish(self._report)
             found = calibrate(objective, result.flat)
         self._keep(result.flat, found.member_factor, found.pooled_factors)
         self._squared_errors = found.squared_errors
         self._keep_history(result, found.score)
-        marks = fingerprints(table[:, : self._features.n_scores].cpu().numpy())
+        marks = self._fingerprints(table.cpu().numpy())
         moved = targets - rest - self._on_line(X[rows.first])
         self._held_out = HeldOut(rows.positions, marks, objective.n_held_out, moved)
         return plan
@@ -165,15 +166,15 @@ class NetworkFitting(NetworkMixtures):
         return is_judged and is_drawable(self.n_features_in_, self.n_outputs_, weights)
 
     def _learn_rest(self, X, targets, rows, plan):
-        """Learn what a line leaves of them instead, if that makes held-out rows likelier."""
+        """Learn what a line leaves of the targets, if that makes held-out rows likelier."""
         score, before = self.best_validation_score_, self.validation_scores_[:_LEADING_CHECKS]
         noise = NOISE_MODELS[self.noise_type]
         are_coupled = noise.n_couplings(1, self.n_outputs_) > 0
         drawn = line_through(dense(X[rows.first]), targets, rows.weights)
         # Held-out rows may favour either by chance, which falls as the root of their number.
         surely = np.sqrt(self.n_outputs_ / len(targets))
-        least = -np.inf if are_coupled else surely
-        if not self._is_worth_learning(drawn[1], targets, rows.weights, least):
+        least_gain = -np.inf if are_coupled else surely
+        if not self._is_near(drawn[1], targets, rows.weights, least_gain):
             return
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
@@ -188,22 +189,24 @@ class NetworkFitting(NetworkMixtures):
         if is_done and other.best_validation_score_ > score + surely:
             self.__dict__.update(other.__dict__)
 
-    def _is_worth_learning(self, rest, targets, weights, least):
+    def _is_near(self, rest, targets, weights, least_gain):
         """Tell whether a line explains so many nats at least, and is near to the networks.
 
-        Near by what it leaves: as if that were normal, or as small as what networks are wrong by.
+        Near by what it leaves: as if that were normal, or about as small as what networks are
+        wrong by.
         """
-        of, coupled = self._targets, NOISE_MODELS[self.noise_type].coupled
+        model, coupled = self._targets, NOISE_MODELS[self.noise_type].coupled
         without, within = (
-            normal_log_density(part, weights, coupled, self.reg_covar * of.finest_unit**2)
-            for part in (targets - of.scaling.mean, rest)
+            normal_log_density(part, weights, coupled, self.reg_covar * model.finest_unit**2)
+            for part in (targets - model.scaling.mean, rest)
         )
-        if within <= without + least:
+        if within <= without + least_gain:
             return False
         if within > self.best_validation_score_ - _NEAR * self.n_outputs_:
             return True
-        floor = self.reg_covar * of.floor
-        ratio = (of.mean_squares(rest, weights) + floor) / (self._squared_errors + floor)
+        left = trimmed_mean_squares(model.scaling.standardised(rest + model.scaling.mean))
+        floor = self.reg_covar * model.floor
+        ratio = (left + floor) / (self._squared_errors + floor)
         return np.log(ratio).mean() < np.log(_AS_CLOSE)
 
     def _partial_fit(self, X, y, sample_weight):

@@ -167,8 +167,8 @@ class NetworkMixtures(PredictionSets):
             raise ValueError(
                 f"X has {X.shape[0]} rows, but fit was given {len(held_out.positions)}"
             )
-        scores = (self._inputs(X[rows]) for rows in blocks(*X.shape))
-        held_out.check_same(np.concatenate([fingerprints(part.numpy()) for part in scores]))
+        scores = (self._inputs(X[rows]).numpy() for rows in blocks(*X.shape))
+        held_out.check_same(np.concatenate([self._fingerprints(part) for part in scores]))
         holders = held_out.holders(self.network_.architecture.n_members)
         if not holders.any(axis=1).all():
             raise ValueError(
@@ -176,6 +176,11 @@ class NetworkMixtures(PredictionSets):
                 f"validation_fraction of at least 1 / {self.n_estimators_}"
             )
         return holders
+
+    def _fingerprints(self, scores):
+        """Return those of rows of scores; contrasts of rows in single precision are others."""
+        is_own = self._features.is_own
+        return fingerprints(scores[:, : len(is_own)][:, is_own])
 
     def _moved_left_out(self):
         """Return by how much lines through all other rows are above ``line_`` at each, (n, D)."""

@@ -30,14 +30,15 @@ class MDNRegressor(NetworkFitting, RegressorMixin, BaseEstimator):
     are about normal (Johnson 1949), which helps with skewed and heavy-tailed ones. Networks learn
     what a line leaves of the targets, where that makes held-out rows surely likelier (``line_``).
     Beyond the values that a feature had in training, nothing changes, neither the means nor the
-    widths; but a line goes on, for a hundred times as far as they reach.
+    widths; but a line goes on, for a hundred times as far as they reach, and so does what features
+    that are all but the same differ by, up to the largest difference seen.
 
     Parameters
     ----------
     n_components : int or "auto", default="auto"
         Gaussians in the mixture of each network; "auto" is 5 for one target. For several, it is 5
-        to 12: as many as have three distinct rows for each number that describes them (10 numbers
-        a component with three targets and ``"full"`` noise), and 240 numbers. All networks have
+        to 12: as many as 240 numbers describe (10 a component with three targets and ``"full"``
+        noise), if there are three distinct rows for each of these numbers. All networks have
         one more in common for each of ``atoms_``, at that value and as narrow as ``reg_covar``
         allows, and then, or where y has outliers, a wide one. An atom that leaves targets open has
         more in each network, in proportion to its rows, with means and covariances of these.

@@ -59,11 +59,6 @@ class TargetModel:
         """Units (D,) of y in whose squares ``reg_covar`` is the floor on variances."""
         return self.scaling.unit * np.sqrt(self.floor)
 
-    def mean_squares(self, rest: Array, weights: Array) -> Array:
-        """Return those (D,) of differences (n, D) of targets, in the units that are learned in."""
-        standardised = self.scaling.standardised(rest + self.scaling.mean)
-        return np.average(standardised**2, axis=0, weights=weights)
-
     @classmethod
     def of(
         cls, y: Array, weights: Array, noise: NoiseModel, n_components: int, are_all: bool

@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from skmdn import MDNRegressor
 from skmdn._line import line_through, normal_log_density
 from skmdn._scaling import target_scaling
+from skmdn.learning.calibration import trimmed_mean_squares
 
 NOISE_TYPES = ["full", "diagonal", "isotropic", "isotropic_across_components", "fixed"]
 PENALTIES = np.logspace(-6, 3, 19)
@@ -308,24 +309,49 @@ def test_no_line_where_none_helps(why):
 def test_what_a_line_leaves_must_lead_at_the_first_checks(behind_at, n_asked, monkeypatch):
     """At each, networks of the whole are the rivals as they were then, not as they ended."""
     X, y = linear(300, 20, 1, noise=0.3)
-    learn, rivals_seen, finished = MDNRegressor._learn, [], []
+    learn, seen, finished, told = MDNRegressor._learn, [], [], {}
 
     def boasting(self, X, targets, rows, drawn=None, plan=None, rivals=()):
-        asked = (rivals_seen.append(rival) or rival for rival in rivals)
+        asked = (seen.append(rival) or rival for rival in rivals)
         found = learn(self, X, targets, rows, drawn, plan, asked)
         finished.append(found is not None)
-        scores = np.full(len(self.validation_scores_), -99.0)
-        if behind_at is not None:
-            scores[behind_at] = 99.0
-        self.validation_scores_, self.best_validation_score_ = scores.tolist(), 50.0
+        if drawn is None:  # in units of y, of which networks know nothing
+            told["low"] = self.best_validation_score_ - 99.0
+            told["high"] = self.best_validation_score_ = self.best_validation_score_ + 5.0
+            scores = np.full(len(self.validation_scores_), told["low"])
+            if behind_at is not None:
+                scores[behind_at] = told["high"] + 9.0
+            self.validation_scores_ = scores.tolist()
         return found
 
     monkeypatch.setattr(MDNRegressor, "_learn", boasting)
-    monkeypatch.setattr(MDNRegressor, "_is_worth_learning", lambda *given: True)
-    small().fit(X, y[:, 0])
-    surely = np.sqrt(1.0 / 300.0)
-    expected = [
-        50.0 if behind_at is not None and i >= behind_at else surely - 99.0 for i in range(4)
-    ]
-    assert_allclose(rivals_seen, expected[:n_asked])
+    monkeypatch.setattr(MDNRegressor, "_is_near", lambda *given: True)
+    small().fit(X, 1e6 * y[:, 0])
+    low = told["low"] + np.sqrt(1.0 / 300.0)
+    is_behind = [behind_at is not None and i >= behind_at for i in range(n_asked)]
+    assert_allclose(seen, np.where(is_behind, told["high"], low))
     assert finished == [True, behind_at in (None, 4)]
+
+
+@pytest.mark.parametrize(
+    ("why", "times"), [("near", 2), ("bent", 1), ("noise", 1), ("far outlier", 1)]
+)
+def test_what_a_line_leaves_is_learned_only_where_it_is_near(why, times, monkeypatch):
+    X, y = linear(400, 4, 2, noise=0.3)
+    y, learn, calls = y if why == "far outlier" else y[:, 0], MDNRegressor._learn, []
+    if why == "bent":
+        y = np.sin(2 * X[:, 0]) + 0.1 * y
+    elif why == "noise":
+        y = np.random.default_rng(1).normal(size=400)
+    elif why == "far outlier":  # which would be all that squared errors tell of
+        y[0, 0] = 1e12
+    monkeypatch.setattr(MDNRegressor, "_learn", lambda *given: calls.append(0) or learn(*given))
+    MDNRegressor(n_estimators=5, random_state=0).fit(X, y)
+    assert len(calls) == times
+
+
+def test_squared_errors_leave_out_the_farthest_hundredth():
+    errors = np.random.default_rng(0).normal(size=(200, 2))
+    errors[5, 0], errors[7, 1] = 1e9, -1e9
+    expected = [np.sort(column**2)[:198].mean() for column in errors.T]
+    assert_allclose(trimmed_mean_squares(errors), expected)

@@ -40,6 +40,8 @@ _RATIO, _FIRST, _LAST = 1.1, -24, 8
 #: One member in so many, or one of eight at least, may speak for the tails: by how many steps its
 #: variances are larger, 10, 31 or 97 times.
 _TAIL_MEMBERS, _FEWEST_WITH_TAILS, _TAIL_STEPS = 16, 8, (0, 24, 36, 48)
+#: Share of squared errors that are not far out.
+_NOT_FAR = 0.99
 #: Fewest pairs that can tell of tails.
 _PAIRS_FOR_TAILS = 30
 
@@ -77,7 +79,7 @@ class Calibration(NamedTuple):
     pooled_factors : ndarray of shape (E,)
         The same, for the mixture of all members.
     squared_errors : ndarray of shape (D,)
-        Mean squares of what the members' means are wrong by, or NaN.
+        `trimmed_mean_squares` of what the members' means are wrong by, or NaN.
     """
 
     score: float | None
@@ -185,11 +187,19 @@ def calibrate(objective: MixtureObjective, flat: Tensor) -> Calibration:
 
 
 def _squared_errors(objective: MixtureObjective, flat: Tensor, factor: float) -> np.ndarray:
-    """Return the mean squares (D,) of what the members' means are wrong by on rows held out."""
+    """Return those (D,) of what the members' means are wrong by on rows held out."""
     positions = torch.arange(min(objective.n_held_out, _MOST_PAIRS), device=flat.device)
-    errors, _, weights = objective.errors(flat, objective.held_out_rows(positions), factor)
-    found = (errors.square() * weights.unsqueeze(1)).sum((0, 2)) / weights.sum()
-    return found.double().cpu().numpy()
+    errors, *_ = objective.errors(flat, objective.held_out_rows(positions), factor)
+    return trimmed_mean_squares(errors.mT.flatten(0, 1).double().cpu().numpy())
+
+
+def trimmed_mean_squares(errors: np.ndarray) -> np.ndarray:
+    """Return the mean squares (D,) of errors (n, D), but for the largest hundredth.
+
+    The farthest outliers would be all that counts. Weights do not.
+    """
+    squares = np.sort(errors**2, axis=0)
+    return squares[: math.ceil(_NOT_FAR * len(squares))].mean(axis=0)
 
 
 def pooled_factors(objective: MixtureObjective, flat: Tensor, factor: float) -> np.ndarray:

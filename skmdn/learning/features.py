@@ -2,74 +2,23 @@
 
 A network learns fastest where its inputs are spread evenly; outliers, heavy tails and units then
 do not matter, since only the order of the values does. Between the values seen the map is linear,
-beyond them it is constant: nothing at prediction is farther out than the training rows were.
+beyond them it is constant: nothing at prediction is farther out than the training rows were. What
+features that are all but the same differ by has a score of its own (see `contrasts`).
 Features of two values come last: between two points a wave is no better than a line, and networks
-take them without. What features that are all but the same differ by (start and end, one price and
-the next) is a feature, too: as a small difference of large ones networks would hardly find it.
+take them without.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from scipy.linalg import qr, svd
 from scipy.special import ndtri
+
+from .contrasts import Contrasts
 
 #: Knots of each feature's map, and rows they are read off.
 _KNOTS, _ROWS = 256, 2**16
 #: Ranks, from 0 to 1, are at least this far from the ends.
 _LEAST_RANK = 1e-9
-#: Rows for each feature and contrast below which these do more harm than good.
-_ROWS_A_FEATURE = 50
-#: A sum of features of unit variance, its squared coefficients adding up to one, is a contrast if
-#: its own variance is less; if this is less again, rounding.
-_CONTRAST, _ROUNDING = 0.025, 1e-14
-
-
-@dataclass(frozen=True)
-class Contrasts:
-    """Sums of features that hardly vary, where rows are many enough for them.
-
-    They are the last principal components of the standardised features.
-
-    Parameters
-    ----------
-    exponents : ndarray of shape (F,) of int
-        Powers of two that take features to one at most: squares do not overflow.
-    directions : ndarray of shape (F, C)
-    """
-
-    exponents: np.ndarray
-    directions: np.ndarray
-
-    @classmethod
-    def among(cls, X: np.ndarray, weights: np.ndarray) -> Contrasts:
-        """Return those of rows (n, F) of weights (n,)."""
-        exponents = np.frexp(np.abs(X).max(axis=0))[1]
-        n_rows, n_features = X.shape
-        if n_rows < _ROWS_A_FEATURE * n_features:
-            return cls(exponents, np.zeros((n_features, 0)))
-        scaled, shares = np.ldexp(X, -exponents), weights / weights.sum()
-        is_constant = np.ptp(scaled, axis=0) == 0.0  # a mean of equal numbers may be another
-        scaled -= shares @ scaled
-        spread = np.sqrt(shares @ scaled**2)
-        spread[is_constant | (spread == 0.0)] = 1.0
-        roots = np.sqrt(shares)[:, None]
-        triangle = qr(roots * scaled / spread, mode="r", check_finite=False)[0][:n_features]
-        _, deviations, axes = svd(triangle, check_finite=False)
-        chosen = axes[(deviations**2 < _CONTRAST) & (deviations**2 > _ROUNDING)]
-        if n_rows < _ROWS_A_FEATURE * (n_features + len(chosen)):
-            chosen = chosen[:0]
-        return cls(exponents, chosen.T / spread[:, None])
-
-    def beside(self, X: np.ndarray) -> np.ndarray:
-        """Return features (n, F) and their contrasts (n, F + C)."""
-        if self.directions.shape[1] == 0:
-            return X
-        with np.errstate(over="ignore", invalid="ignore"):  # far beyond the rows seen
-            contrasts = np.ldexp(X, -self.exponents) @ self.directions
-        return np.hstack([X, np.nan_to_num(contrasts, nan=0.0)])
 
 
 class NormalScores:
@@ -96,6 +45,8 @@ class NormalScores:
         #: Which feature is where among the scores.
         self.order = np.argsort(plain, kind="stable")
         self.knots = [knots[j] for j in self.order]
+        #: Which scores are those of features themselves.
+        self.is_own = self.order < X.shape[1]
         #: How many features have two values at most.
         self.n_plain = int(plain.sum())
 

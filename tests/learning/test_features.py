@@ -8,7 +8,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
 from skmdn import MDNRegressor
-from skmdn.learning.features import Contrasts, NormalScores
+from skmdn.learning.contrasts import Contrasts
+from skmdn.learning.features import NormalScores
 
 rng = np.random.default_rng(0)
 NUMERIC = np.column_stack([np.exp(rng.normal(size=90)), rng.integers(0, 5, size=90)])
@@ -86,30 +87,76 @@ def test_contrasts_of_weights_are_those_of_repetitions():
     assert_allclose(np.abs(found), np.abs(repeated), atol=1e-9)
 
 
-WHY_NOT = ["apart", "same", "constant", "one of each", "few rows", "weightless"]
+def apart(X):
+    return pair(400, 0.3)[0]
 
 
-@pytest.mark.parametrize("why", WHY_NOT)
-def test_no_contrast_where_there_is_none(why):
-    X = pair(400, {"apart": 0.3, "few rows": 0.1}.get(why, 1.0))[0]
-    if why == "same":
-        X[:, 2] = 2.0 * X[:, 0] + 1.0
-    elif why == "constant":
-        X[:, 2] = 0.7
-    elif why == "one of each":
-        X = np.eye(3)[rng.integers(0, 3, size=400)]
-    elif why == "few rows":  # less than fifty for each of four
-        X = X[:199]
-    weights = np.ones(len(X))
-    if why == "weightless":
-        X[:, 2], weights[0] = np.arange(400) == 0, 1e-320
-    assert NormalScores(X, weights).n_scores == 3
+def same(X):
+    return np.column_stack([X, 2.0 * X[:, 0] + 1.0])
+
+
+def constant(X):
+    return np.column_stack([X, np.full(400, 0.7)])
+
+
+def one_of_each(X):
+    return np.eye(3)[rng.integers(0, 3, size=400)]
+
+
+def few_rows(X):  # fifty for each of four scores are 200
+    return X[:199]
+
+
+def missing_in_the_same_rows(X):
+    return np.where(np.arange(400)[:, None] % 80 == 0, -99999.0, rng.normal(size=(400, 3)))
+
+
+def in_single_precision(X):
+    whole = np.column_stack([270.0 + X[:, 0], X[:, 1], X[:, 0] - 3.15])
+    return whole.astype(np.float32).astype(np.float64)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [apart, same, constant, one_of_each, few_rows, missing_in_the_same_rows, in_single_precision],
+)
+def test_no_contrast_where_there_is_none(change):
+    X = change(pair(400, 0.1)[0])
+    n_contrasts = NormalScores(X, np.ones(len(X))).n_scores - X.shape[1]
+    # The pair that was there is one, and what was made of it is another that is none.
+    assert n_contrasts == (change in (same, constant))
+
+
+def test_rows_of_hardly_any_weight_make_no_contrast():
+    X, weights = rng.normal(size=(1200, 12)), np.full(1200, 1e-4)
+    weights[:5] = 1.0
+    assert NormalScores(X, weights).n_scores == 12
+    X[:, 2], weights[0] = np.arange(1200) == 0, 1e-320
+    assert NormalScores(X, weights).n_scores == 12
+
+
+def test_which_scores_are_of_features_themselves():
+    X = pair(400, 0.1)[0][:, [1, 0, 2]]
+    X[:, 0] = X[:, 0] > 0.0
+    features = NormalScores(X, np.ones(400))
+    assert features.n_plain == 1  # which comes last
+    assert features.is_own.tolist() == [True, True, False, True]
+
+
+def test_a_row_has_the_same_contrasts_alone():
+    seconds = 1.7e9 + rng.uniform(0.0, 3e7, size=400)
+    X = np.column_stack([seconds, seconds + rng.uniform(0.0, 60.0, size=400)])
+    features = NormalScores(X, np.ones(400))
+    assert features.n_scores == 3
+    assert_array_equal(features.transform(X)[7:8], features.transform(X[7:8]))
 
 
 def test_contrasts_of_any_rows_are_numbers():
     X = pair(400, 0.1)[0]
     far = np.finfo(float).max * np.array([[1.0, 1.0, -1.0], [1.0, 0.0, 1.0], [-1.0, -1.0, 1.0]])
     assert np.isfinite(NormalScores(X, np.ones(400)).transform(far)).all()
+    tiny = 1e-300 * X
+    assert np.isfinite(NormalScores(tiny, np.ones(400)).transform(far)).all()
 
 
 def test_what_two_features_differ_by_may_be_all_that_matters():
@@ -120,3 +167,12 @@ def test_what_two_features_differ_by_may_be_all_that_matters():
     y = np.log(lasts) + 0.2 * rng.normal(size=3000)
     model = MDNRegressor(n_estimators=5, random_state=0).fit(X[:1000], y[:1000])
     assert model.score(X[1000:], y[1000:]) > -stats.norm(0, 0.2).entropy() - 0.1
+
+
+def test_training_rows_are_known_again_in_single_precision():
+    start = rng.uniform(0.0, 1e6, size=300)
+    X = np.column_stack([start, start + rng.gamma(2.0, 100.0, size=300)])
+    model = MDNRegressor(n_estimators=5, max_iter=5, random_state=0).fit(X, X[:, 0])
+    assert model.predict_mixture(X).n_targets == 1
+    known = model.oof_mixture(X.astype(np.float32))
+    assert_allclose(known.mean(), model.oof_mixture(X).mean(), rtol=0.05)

@@ -69,7 +69,7 @@ class Contrasts:
             # Not a product of matrices, whose rounding depends on how many rows there are.
             for column, coefficients in zip(scaled.T, self.directions, strict=True):
                 contrasts += column[:, None] * coefficients
-        return np.hstack([X, np.nan_to_num(contrasts, nan=0.0)])
+        return np.hstack([X, np.nan_to_num(contrasts)])
 
 
 def _rounding(scaled: np.ndarray) -> np.ndarray:

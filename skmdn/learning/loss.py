@@ -103,8 +103,8 @@ class MixtureLoss:
     @cached_property
     def sizes(self) -> tuple[int, int, int, int]:
         """Raw outputs for the weights, means, variances and couplings, in this order."""
-        k, d = self.n_components, self.n_targets
-        return self.n_weights, k * d, self.noise.n_variances(k, d), self.noise.n_couplings(k, d)
+        _, means, variances, couplings = self.noise.sizes(self.n_components, self.n_targets)
+        return self.n_weights, means, variances, couplings
 
     @cached_property
     def n_weights(self) -> int:

@@ -72,10 +72,10 @@ class NoiseModel:
         """Return how many raw outputs the regression coefficients in ``T`` take."""
         return n_components * n_targets * (n_targets - 1) // 2 * self.coupled
 
-    def n_outputs(self, n_components: int, n_targets: int) -> int:
-        """Return how many raw outputs a mixture takes that has no components at atoms."""
+    def sizes(self, n_components: int, n_targets: int) -> tuple[int, int, int, int]:
+        """Return the raw outputs for weights, means, variances and couplings, in this order."""
         k, d = n_components, n_targets
-        return k + k * d + self.n_variances(k, d) + self.n_couplings(k, d)
+        return k, k * d, self.n_variances(k, d), self.n_couplings(k, d)
 
 
 NOISE_MODELS = {

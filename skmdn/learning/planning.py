@@ -127,7 +127,7 @@ def usual_components(n_rows: float, n_targets: int, noise: NoiseModel) -> int:
     """Return how many components a network has: several targets vary together in more ways."""
     if n_targets == 1:
         return _FEWEST_COMPONENTS
-    n_outputs = noise.n_outputs(1, n_targets)
+    n_outputs = sum(noise.sizes(1, n_targets))
     affordable = min(n_rows / _ROWS_AN_OUTPUT, _MOST_OUTPUTS) / n_outputs
     return int(min(max(affordable, _FEWEST_COMPONENTS), _MOST_COMPONENTS))
 

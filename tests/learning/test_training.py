@@ -420,6 +420,13 @@ def test_steps_fall_again_where_the_later_half_gained(gain, is_clear, half, time
     np.testing.assert_allclose(firsts, [0.04, 0.016][: len(starts)])
 
 
+def test_the_middle_check_of_a_fall_is_of_its_later_half(sizes):
+    bowl = Scripted(torch.full((20, 2), 5.0), [-9.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0] + [2.0] * 20)
+    train(bowl, options(n_iter_no_change=2), generator())
+    begun = [i for i in range(1, len(sizes)) if sizes[i] > sizes[i - 1]]
+    assert begun == [4 * STEPS_PER_CHECK + 240]  # 1.2 times as many: five checks, the last early
+
+
 def test_a_start_that_nothing_beats_is_no_gain(sizes):
     bowl = Scripted(torch.full((20, 2), 5.0), [9.0, 0.0, 1.0])
     result = train(bowl, options(n_iter_no_change=3), generator())

@@ -15,11 +15,12 @@ import cloudpickle
 import joblib
 import numpy as np
 import pytest
+import skops.io
 import torch
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
-from skmdn import MDNRegressor
+from skmdn import AutoregressiveMDNRegressor, MDNRegressor
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(50, 2))
@@ -52,11 +53,23 @@ def through_joblib(model):
     return joblib.load(buffer)
 
 
+def through_skops(model):
+    """Nothing is run but what is of these classes, which are ours."""
+    data = skops.io.dumps(model)
+    trusted = skops.io.get_untrusted_types(data=data)
+    for name in trusted:
+        module, _, cls = name.rpartition(".")
+        assert getattr(sys.modules[module], cls).__module__ == module, name
+        assert module.startswith("skmdn."), name
+    return skops.io.loads(data, trusted=trusted)
+
+
 ROUND_TRIPS = {
     "pickle": lambda model: pickle.loads(pickle.dumps(model)),
     "oldest pickle": lambda model: pickle.loads(pickle.dumps(model, protocol=2)),
     "cloudpickle": lambda model: cloudpickle.loads(cloudpickle.dumps(model)),
     "joblib": through_joblib,
+    "skops": through_skops,
     "deepcopy": copy.deepcopy,
 }
 
@@ -71,6 +84,42 @@ def test_round_trip_keeps_every_bit(fitted, round_trip):
     y = Y if model.n_outputs_ == 2 else Y[:, 0]
     assert bits(copied.partial_fit(X, y)) == bits(model.partial_fit(X, y))
     assert bits(clone(copied).fit(X, y)) == bits(clone(model).fit(X, y))
+
+
+def zeros_and_more(size):
+    return np.where(rng.random(size) < 0.5, 0.0, rng.normal(size=size))
+
+
+#: What a model may have besides networks, and whether it has it.
+MORE = {
+    "atoms": (lambda: small().fit(X, zeros_and_more(50)), lambda m: m.atoms_ == [0.0]),
+    "open atoms": (
+        lambda: small().fit(X, zeros_and_more((50, 2))),
+        lambda m: np.isnan(m.atoms_).any(),
+    ),
+    "a line": (
+        lambda: MDNRegressor(random_state=0).fit(X, X @ [1.0, 2.0] + 0.01 * rng.normal(size=50)),
+        lambda m: m.line_ is not None,
+    ),
+    "prediction sets": (
+        lambda: small(n_estimators=5).fit(X, Y).calibrate(X, Y),
+        lambda m: hasattr(m, "conformity_scores_"),
+    ),
+    "a chain": (
+        lambda: AutoregressiveMDNRegressor(small()).fit(X, Y),
+        lambda m: isinstance(m, AutoregressiveMDNRegressor),
+    ),
+}
+
+
+@pytest.mark.parametrize(("fitted", "has_it"), MORE.values(), ids=MORE)
+def test_skops_keeps_all_that_a_model_may_have(fitted, has_it):
+    model = fitted()
+    assert has_it(model)
+    copied = through_skops(model)
+    assert has_it(copied)
+    assert_array_equal(copied.predict(X), model.predict(X))
+    assert_array_equal(copied.sample(X, 2, random_state=0), model.sample(X, 2, random_state=0))
 
 
 CHILD = """

@@ -192,15 +192,19 @@ class MixtureNetwork(nn.Module):
     Parameters
     ----------
     architecture : Architecture
-    flat : Tensor of shape (architecture.n_parameters,)
+    flat : array of shape (architecture.n_parameters,)
         All parameters; they are copied.
     """
 
-    def __init__(self, architecture: Architecture, flat: Tensor):
+    def __init__(self, architecture: Architecture, flat: Array):
         super().__init__()
         self.architecture = architecture
-        for name, value in architecture.views(flat).items():
+        for name, value in architecture.views(as_tensor(flat)).items():
             self.register_parameter(name, nn.Parameter(value.clone()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be made anew from an array: readable where torch's own pickles are not, as by skops."""
+        return type(self), (self.architecture, self.flat().cpu().numpy())
 
     def forward(self, x: Tensor) -> Tensor:
         """Return raw outputs (E, P, B) for features (E, B, F), or (B, F) shared by all members."""

@@ -11,13 +11,13 @@ less.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -136,20 +136,35 @@ class AveragedAdamW:
     def restart(self) -> None:
         """Go back to the average, and forget the gradients seen."""
         self.flat.copy_(self.average)
-        self.moments = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
+        self.first_moment, self.second_moment = (
+            torch.zeros_like(self.flat),
+            torch.zeros_like(self.flat),
+        )
         self.n_steps = self.flat.new_zeros(())
         self.count = 0
 
     def on(self, device: torch.device | str) -> AveragedAdamW:
         """Return a copy on a device."""
-        twin = copy.copy(self)
-        first, second = self.moments
-        twin.flat, twin.average, twin.n_steps, *moments = (
-            tensor.to(device, copy=True)
-            for tensor in (self.flat, self.average, self.n_steps, first, second)
+        twin = object.__new__(type(self))
+        twin.__dict__.update(
+            (name, value.to(device, copy=True) if isinstance(value, Tensor) else value)
+            for name, value in vars(self).items()
         )
-        twin.moments = moments[0], moments[1]
         return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all there is with arrays for tensors, as `MixtureNetwork` has them in a file."""
+        found = self.on("cpu")
+        return {
+            name: value.numpy() if isinstance(value, Tensor) else value
+            for name, value in vars(found).items()
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(
+            (name, torch.from_numpy(value) if isinstance(value, np.ndarray) else value)
+            for name, value in state.items()
+        )
 
     def step(self, gradient: Tensor, learning_rate: float) -> None:
         """Take one step."""
@@ -159,8 +174,8 @@ class AveragedAdamW:
         torch._fused_adamw_(
             [self.flat],
             [gradient],
-            [self.moments[0]],
-            [self.moments[1]],
+            [self.first_moment],
+            [self.second_moment],
             [],
             [self.n_steps.add_(1)],
             lr=learning_rate * min(1.0, self.count / _WARM_UP),

@@ -24,88 +24,109 @@ from skmdn.learning.noise import NOISE_MODELS
 class MDNRegressor(NetworkFitting, RegressorMixin, BaseEstimator):
     """Mixture density network: learns the whole conditional distribution p(y|x).
 
-    A network's outputs are the weights, means and covariances of a Gaussian mixture (Bishop 1994).
-    Several networks are trained side by side from different starts, each held out on its own part
-    of the rows, and their densities averaged. Means are learned along a curve on which the targets
-    are about normal (Johnson 1949), which helps with skewed and heavy-tailed ones. Networks learn
-    what a line leaves of the targets, where that makes held-out rows surely likelier (``line_``).
-    Beyond the values that a feature had in training, nothing changes, neither the means nor the
-    widths; but a line goes on, for a hundred times as far as they reach, and so does what features
-    that are all but the same differ by, up to the largest difference seen.
+    A neural network outputs the weights, means and covariances of a Gaussian mixture (Bishop
+    1994). Several networks are trained side by side from different starts, each validated on its
+    own part of the rows, and their densities are averaged (Lakshminarayanan et al. 2017).
+
+    X and y need no scaling. Each feature is replaced by the normal scores of its ranks, and y is
+    learned along a curve on which it is about normal (Johnson 1949), which helps with skewed and
+    heavy-tailed targets. Values of y that many rows share have components of their own
+    (``atoms_``). Where ridge regression explains the data better than the networks alone, these
+    learn its residuals (``line_``).
+
+    Predictions do not extrapolate: beyond the training range of a feature, means and widths stay
+    what they are at its end. Only a ``line_`` goes on, for a hundred times the range. Differences
+    of nearly collinear features are features of their own, with a range of their own.
 
     Parameters
     ----------
     n_components : int or "auto", default="auto"
-        Gaussians in the mixture of each network; "auto" is 5 for one target. For several, it is 5
-        to 12: as many as 240 numbers describe (10 a component with three targets and ``"full"``
-        noise), if there are three distinct rows for each of these numbers. All networks have
-        one more in common for each of ``atoms_``, at that value and as narrow as ``reg_covar``
-        allows, and then, or where y has outliers, a wide one. An atom that leaves targets open has
-        more in each network, in proportion to its rows, with means and covariances of these.
+        Gaussian components of each network's mixture. "auto" is 5 for one target. For several it
+        is 5 to 12: the most that take no more than 240 network outputs, with three distinct rows
+        for each output (a component of three targets takes 10 with ``"full"`` noise). All
+        networks share further components: one at each of ``atoms_``, with variance ``reg_covar``,
+        and, where there are atoms or outliers, a wide one. An atom that leaves targets open has
+        components in each network instead, the more the commoner it is.
     noise_type : {"full", "diagonal", "isotropic", "isotropic_across_components", "fixed"}, \
 default="full"
-        The components' covariances: any; one variance a component and target; one a component; one
-        for all; one that is given, not learned. Isotropic means isotropic in the units of y. The
-        first two are the same for one target.
+        Covariance of a component: any; diagonal; one variance for all targets; one variance for
+        all targets and components; or ``fixed_noise_level ** 2``, which is not learned. The last
+        three are isotropic in the units of y. For one target, the first two are the same.
     fixed_noise_level : float, default=1.0
         Standard deviation of every component in the units of y; only for ``"fixed"``.
     hidden_layer_sizes : int, array-like of int or "auto", default="auto"
-        Widths of the hidden layers. "auto" is three, or, on fewer than 2000 distinct rows, two,
-        of ``1.25 * sqrt(n)`` units, rounded up to eights: at least 24, and at most 48 for up
-        to three targets, or ``48 * sqrt(D / 3)``. Where `partial_fit` begins, it is three of the
-        most.
+        Widths of the hidden layers. "auto" is two layers on fewer than 2000 distinct rows, else
+        three, of ``1.25 * sqrt(n)`` units, rounded up to a multiple of 8: at least 24, and at most
+        48, or ``48 * sqrt(D / 3)`` for D > 3 targets. `partial_fit`, which cannot know how many
+        rows will come, takes three layers of the largest width.
     activation : {"silu", "relu", "tanh", "logistic", "identity"}, default="silu"
         Activation function of the hidden layers.
     n_estimators : int or "auto", default="auto"
-        Networks trained; 1 for a plain mixture density network. "auto" is 16, fewer (5 at least)
-        where a pass through all would take 2.7e10 multiplications or more, or 5 where the five
-        that ``alpha="auto"`` tries first, on 10,000 distinct rows or more, soon learn nothing
-        more, and mixing all surely gains hardly anything. That is not looked at where ``alpha`` or
-        ``validation_fraction`` is a number, or without ``early_stopping``; `partial_fit` has 16.
+        Networks in the ensemble; 1 is a plain mixture density network. "auto" is 16, or
+
+        - as many as make a pass over the rows take 2.7e10 multiplications, but at least 5, where
+          16 would take more;
+        - 5 on 10,000 distinct rows or more, where the five networks that are trained first to
+          choose ``alpha`` converge within that trial, and averaging all gains less than 0.01 nats
+          a target; only if ``alpha`` and ``validation_fraction`` are "auto", too, and with
+          ``early_stopping``.
+
+        `partial_fit` trains 16.
     point_estimate : {"mean", "median", "mode"}, default="mean"
         What `predict` returns.
     max_iter : int, default=1000
-        Most passes over the training rows.
+        Maximum number of passes over the training rows.
     batch_size : int or "auto", default="auto"
-        Rows of each network in a step; "auto" is the root of their number, 16 to 1024.
+        Rows of a training step, for each network; "auto" is the square root of their number, at
+        least 16 and at most 1024.
     learning_rate_init : float, default=0.01
         Largest step size of Adam.
     alpha : float or "auto", default="auto"
-        Decoupled weight decay; "auto" is 0.02, or where a few networks (five at least on less than
-        2000 distinct rows) begin clearly better with it, ``8 / sqrt(n)``, with slow waves to start
-        from (on more rows, five need hardly begin better), or, on more rows, 0.004 with fast ones.
-        On fewer, if they are not 20 a feature, it is 0.1 with slow waves. Without
-        ``early_stopping``, and in `partial_fit`, it is 0.02. Where layers have u > 48 units,
-        ``8 / sqrt(n)`` is ``sqrt(u / 48)`` times that.
+        Decoupled weight decay (Loshchilov & Hutter 2019). "auto" trains a few networks for a
+        while and compares the log-likelihood of held-out rows under up to three settings of decay
+        and of the frequencies that the embedding of the features starts from:
+
+        - the usual one, 0.02;
+        - for smooth functions, ``8 / sqrt(n)`` and low frequencies, if that is better by more
+          than chance (the decay is ``sqrt(u / 48)`` times that for layers of u > 48 units);
+        - for ragged functions, 0.004 and high frequencies, on 2000 distinct rows or more, if that
+          is better by 0.01 nats a target.
+
+        Without a trial, it is 0.1 with low frequencies on fewer than 2000 distinct rows that are
+        fewer than 20 a feature; and 0.02 without ``early_stopping``, in `partial_fit`, and on
+        other data of fewer than 2000 distinct rows with fewer than five networks. A number goes
+        with the usual frequencies.
     early_stopping : bool, default=True
-        Whether each network holds rows out, on which training is judged. Without, it is judged
-        on the training rows, which it may then fit far too closely.
+        Whether each network holds out rows on which training is judged. Without, it is judged on
+        the training rows, and may overfit badly.
     validation_fraction : float or "auto", default="auto"
-        Share of the rows that each network holds out; "auto" is 1.25 / n_estimators_, so that each
-        row is held out by one network, and a quarter of the rows by a second one; a tenth for less
-        than five networks.
+        Share of the rows that each network holds out. "auto" is ``1.25 / n_estimators_``, so that
+        every row is held out by one network, and a quarter of them by a second one, which tells
+        what averaging gains; or a tenth, for fewer than five networks.
     n_iter_no_change : int or "auto", default="auto"
-        Checks (one a pass, 50 steps apart at least) without a better score until the step size
-        begins to fall to zero, over about as many steps as before, or a few where hardly anything
-        was learned; a twentieth of the checks so far, if that is more. "auto" is 2, or more for
-        less than 400 rows, or 4 where ``n_estimators="auto"`` came to 5. While it falls, ten such
-        checks end training, or two where the score is then below the best by more than a twentieth
-        of what it rose after the first check.
+        Checks of the held-out score without an improvement by ``tol`` after which the step size
+        begins to fall to zero, or a twentieth of all checks so far, if that is more. Checks are
+        one a pass, but at least 50 steps apart. "auto" is 2; more on fewer than 400 rows; 4 where
+        ``n_estimators="auto"`` came to 5. The fall takes about as many steps as came before it, or
+        a few where hardly anything was learned. It ends early after ten checks without an
+        improvement, or after two if the score has lost more than a twentieth of what it gained
+        since the first check.
     tol : float, default=2e-3
-        By how much it must rise, in nats.
+        Improvement of the held-out score that counts, in nats.
     reg_covar : float, default=1e-6
-        Floor on the variances, in squared standard deviations of y; of coupled targets, on those
-        given the targets before. Long tails and far outliers do not raise it: it is at most 1000
-        times this share of the variance that a normal distribution as dense as the densest tenth
-        of the values has; not where targets share their variance, or atoms leave some open.
+        Smallest variance of a component, as a share of the variance of y (of correlated targets:
+        given the targets before). Where outliers or long tails make that variance large, the
+        floor is lower: at most 1000 times this share of the variance of a normal distribution as
+        dense as the densest tenth of the values. Not so where targets share a variance, or where
+        atoms leave targets open.
     warm_start : bool, default=False
-        Whether `fit` goes on from the networks of the last call, and keeps them as they were
-        (``best_iter_`` is 0) where that makes no held-out rows likelier.
+        Whether `fit` continues from the networks of the last call. They stay as they were, with
+        ``best_iter_`` 0, if held-out rows do not become likelier.
     random_state : int, RandomState instance or None, default=None
-        Starts of the networks and order of the rows.
+        Determines the networks' starts and the order of the rows.
     verbose : bool, default=False
-        Whether to print what was chosen, and the log-likelihood of held-out rows during training
-        (of short ones that tell what is "auto", only where they end if they are gone on with).
+        Whether to print what "auto" has chosen, and the held-out log-likelihood at each check (of
+        the trials for ``alpha``, only the end of the one that is continued).
     device : str, default="cpu"
         Where to train and predict: "cpu", "cuda", ... or "auto".
 
@@ -114,33 +135,39 @@ default="full"
     network_ : torch.nn.Module
         All networks.
     n_estimators_ : int
-        How many they are.
+        Number of networks.
     n_components_ : int
-        Components of each; training that goes on keeps as many under "auto".
+        Components of each network's mixture, without those at ``atoms_``.
     hidden_layer_sizes_ : tuple of int
-        The widths of their hidden layers; training that goes on keeps them under "auto".
+        Widths of the hidden layers.
     alpha_ : float
-        The weight decay they were trained with; training that goes on keeps to it under "auto".
+        Weight decay used. This and the three before stay as they are under "auto" when training
+        goes on (``warm_start``, `partial_fit`).
     atoms_ : ndarray of shape (n_atoms,) or (n_atoms, n_outputs)
-        Values of y that many rows share: ten distinct rows, or a quarter of all if forty are
-        distinct. If there are no more than 100 such values and nine rows in ten have one of them
-        (grades, counts), they are all of these, and any other that two rows share, if they are
-        not more than 100 then; else those that stand out (zeros, limits): two rows in a hundred
-        have it, and five times as many as have the value of a typical other row. Of several
-        targets, what ten distinct rows have of such values together, NaN where the rest may be
-        anything: in a rarer combination, the target with most such values may.
-        Atoms with NaN come first, 64 / n_outputs at most, or four, those of most rows; targets
-        with more such values than that are left open. With isotropic noise all targets have to be
-        equal. Empty where the components have one width in common.
+        Values of y that many rows share (zeros, limits, grades, counts). A value is common if ten
+        distinct rows have it, or a quarter of all rows where forty are distinct.
+
+        - If there are at most 100 common values and nine rows in ten have one of them, y lies on a
+          grid: all of them are atoms, as are other values that two distinct rows share, unless
+          that makes more than 100.
+        - Otherwise those are atoms that stand out: common values of at least 2 % of the rows, and
+          of five times as many as the value of a typical other row.
+        - Of several targets, atoms are combinations of such values that ten distinct rows share.
+          NaN marks a target that is left open, as in rarer combinations those are that have the
+          most such values. Atoms with NaN come first. A target with more than ``64 / n_outputs``
+          such values (or 4, if that is more) is always open, and there are at most as many atoms
+          with NaN. With isotropic noise, none is open.
+
+        Empty where all components share one variance.
     line_ : Line or None
-        The linear function of the features of which networks learn the rest; ``line_.at(X)`` are
-        its values (n, n_outputs) for an array X. By ridge regression; tried after all else, on
-        65,536 distinct rows and 2**24 numbers at most, with ``early_stopping`` and without
-        ``atoms_``, and kept where ``best_validation_score_`` is higher by more than
-        ``sqrt(n_outputs / n)``. Training that goes on draws it anew (`fit`, of enough rows), or
-        keeps it (`partial_fit`).
+        The linear function whose residuals the networks learn, fitted by ridge regression
+        (Hoerl & Kennard 1970); ``line_.at(X)`` are its values (n, n_outputs) for an array X. It is
+        tried last, and kept if that raises ``best_validation_score_`` by more than
+        ``sqrt(n_outputs / n)``; on at most 65,536 distinct rows and 2**24 numbers, with
+        ``early_stopping`` and without ``atoms_``. With ``warm_start`` it is fitted anew, by
+        `partial_fit` it is kept.
     n_iter_ : int
-        Passes over the training rows.
+        Number of passes over the training rows.
     best_iter_ : int
         The pass whose parameters were kept.
     stop_reason_ : {"converged", "max_iter"}
@@ -148,11 +175,11 @@ default="full"
     loss_curve_ : list of float
         Mean training loss between checks (after `partial_fit`, of each pass), in nats.
     validation_scores_ : list of float
-        At each check the mean log-likelihood, in nats, of the rows that each network holds out,
-        and what mixing all surely adds, told by rows that two hold out.
+        At each check, what ``best_validation_score_`` says of the networks as they were then.
     best_validation_score_ : float
-        The score of the networks that were kept: the log-likelihood that all together are expected
-        to have on new rows, in nats. Only after `fit` with ``early_stopping``.
+        The log-likelihood of new rows, in nats, that the ensemble is expected to reach: the mean
+        of held-out rows by the single networks, and what averaging all of them surely adds, told
+        by the rows that two networks hold out. Only after `fit` with ``early_stopping``.
     oof_score_ : float
         Mean log-likelihood of the training rows, each by the network that held it out, in nats.
         Only after `fit` with ``early_stopping``.
@@ -168,10 +195,12 @@ default="full"
 
     References
     ----------
-    Bishop (1994), "Mixture density networks". Hoerl & Kennard (1970), "Ridge regression: biased
-    estimation for nonorthogonal problems". Johnson (1949), "Systems of frequency curves
-    generated by methods of translation". Lakshminarayanan et al. (2017), "Simple and scalable
-    predictive uncertainty estimation using deep ensembles".
+    - Bishop (1994), "Mixture density networks".
+    - Hoerl & Kennard (1970), "Ridge regression: biased estimation for nonorthogonal problems".
+    - Johnson (1949), "Systems of frequency curves generated by methods of translation".
+    - Lakshminarayanan et al. (2017), "Simple and scalable predictive uncertainty estimation using
+      deep ensembles".
+    - Loshchilov & Hutter (2019), "Decoupled weight decay regularization".
 
     Examples
     --------

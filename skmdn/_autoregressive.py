@@ -14,9 +14,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import validate_data
 
-from skmdn._prediction import LogLikelihoodScore, replaced, row_blocks
+from skmdn._prediction import LogLikelihoodScore, quantile_levels, replaced, row_blocks
 from skmdn._regressor import MDNRegressor
-from skmdn.distribution.batch import check_count, check_probability
+from skmdn.distribution.batch import check_count, check_coverage
 from skmdn.distribution.density import generator
 from skmdn.distribution.mixture import NormalMixture
 
@@ -189,7 +189,7 @@ class AutoregressiveMDNRegressor(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
-            None asks for the expected log-density of a y yet to come, minus the entropy.
+            None asks for the expected log-density of a new y, which is the negative entropy.
 
         Returns
         -------
@@ -269,7 +269,7 @@ class AutoregressiveMDNRegressor(
         ndarray of shape (n_samples, n_quantiles) or (n_samples, n_outputs, n_quantiles)
             In the units of y. Of targets that others come before, by 128 draws; see the notes.
         """
-        levels = np.atleast_1d(check_probability("quantiles", quantiles))[:, None]
+        levels = quantile_levels(quantiles)
         return self._answers(X, lambda given, n: _averaged(given, n).ppf(levels).T)
 
     def predict_interval(self, X, coverage=0.9):
@@ -287,7 +287,7 @@ class AutoregressiveMDNRegressor(
             Lower and upper ends, in the units of y. Of targets that others come before, by 128
             draws; see the notes.
         """
-        tail = (1 - float(check_probability("coverage", coverage))) / 2
+        tail = (1 - check_coverage(coverage)) / 2
         return self.predict_quantiles(X, [tail, 1 - tail])
 
     def _answers(self, X, answer: Callable[[NormalMixture, int], np.ndarray]) -> np.ndarray:

@@ -77,7 +77,8 @@ class PredictionSets(MixturePredictions):
         out_of_fold : bool, default=False
             Whether these are the very rows `fit` was given, in the same order, which spares a
             second data set: each is then judged by the network that held it out, and sets are what
-            more than half of the networks' own sets hold. If these hold a new y with the
+            more than half of the networks' own sets hold (intervals are between the medians of
+            their ends, which may hold a little more). If these hold a new y with the
             probability asked for, the majority's do with at least 2 * coverage - 1 (Gasparin &
             Ramdas 2024, "Merging uncertainty sets via majority vote"), though training was stopped
             by the same rows. In simulations, sets for 0.9 held 0.89 to 0.95; they are wider than
@@ -160,8 +161,10 @@ class PredictionSets(MixturePredictions):
         Raises
         ------
         ValueError
-            If the coverage is not inside (0, 1), or for so few calibration rows no finite interval
-            has it; `NotFittedError` if there are none.
+            If the coverage is not inside (0, 1), or there are too few calibration rows for a
+            finite interval with this coverage.
+        NotFittedError
+            If ``conformal`` and `calibrate` has not been called.
         """
         if conformal:
             reach = threshold(self._calibration().intervals, coverage)
@@ -198,7 +201,7 @@ class PredictionSets(MixturePredictions):
         Raises
         ------
         ValueError
-            For several targets: these have `in_region`. As well as for `predict_interval`.
+            For several targets, which have `in_region`, and as `predict_interval`.
         """
         X = self._check_rows(X)
         if conformal:
@@ -254,7 +257,7 @@ def threshold(scores: Array, coverage: float) -> Array:
     """Return the score up to which sets reach, (), or (D,) for scores (m, D) that ascend."""
     coverage = check_coverage(coverage)
     m = len(scores)
-    rank = math.ceil((m + 1) * coverage - _ROUNDING)
+    rank = max(1, math.ceil((m + 1) * coverage - _ROUNDING))
     if rank > m:
         needed = math.ceil(coverage / (1 - coverage) - _ROUNDING)
         raise ValueError(

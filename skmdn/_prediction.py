@@ -78,6 +78,14 @@ def check_targets(y) -> np.ndarray:
     return checked
 
 
+def quantile_levels(quantiles) -> np.ndarray:
+    """Return probabilities (q, 1), or an error that names them."""
+    levels = np.atleast_1d(check_probability("quantiles", quantiles))
+    if levels.ndim > 1:
+        raise ValueError(f"quantiles must be one number or a list of them; got {quantiles!r}")
+    return levels[:, None]
+
+
 class LogLikelihoodScore:
     """Scores an estimator by the log-density its ``score_samples(X, y)`` returns for each row."""
 
@@ -228,10 +236,7 @@ class MixturePredictions(LogLikelihoodScore):
         ndarray of shape (n_samples, n_quantiles) or (n_samples, n_outputs, n_quantiles)
             In the units of y.
         """
-        levels = np.atleast_1d(check_probability("quantiles", quantiles))
-        if levels.ndim > 1:
-            raise ValueError(f"quantiles must be one number or a list of them; got {quantiles!r}")
-        levels = levels[:, None]
+        levels = quantile_levels(quantiles)
         return self._answers(X, lambda m: per_target(m, lambda one: one.ppf(levels).T))
 
     def predict_var(self, X):
@@ -289,7 +294,7 @@ class MixturePredictions(LogLikelihoodScore):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
-            None asks for the expected log-density of a y yet to come, minus the entropy.
+            None asks for the expected log-density of a new y, which is the negative entropy.
 
         Returns
         -------

@@ -140,6 +140,10 @@ def test_other_bad_arguments():
         model.sample(X, 0)
     with pytest.raises(ValueError, match="quantiles must lie strictly between 0 and 1"):
         model.predict_quantiles(X, 1.0)
+    with pytest.raises(ValueError, match="quantiles must be one number or a list of them"):
+        model.predict_quantiles(X, [[0.1, 0.9]])
+    with pytest.raises(ValueError, match="coverage must be one number"):
+        model.predict_interval(X, [0.5, 0.9])
     with pytest.raises(ValueError, match="coverage must lie strictly between 0 and 1"):
         model.predict_interval(X, 90)
 

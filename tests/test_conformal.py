@@ -145,6 +145,7 @@ def test_the_smallest_set_that_is_safe_is_chosen():
     assert threshold(scores, 0.9) == pytest.approx(90)  # ceil(100 * 0.9)
     assert threshold(scores, 0.895) == pytest.approx(90)
     assert threshold(scores, 0.99) == pytest.approx(99)
+    assert threshold(scores, 1e-13) == pytest.approx(1)
     columns = threshold(np.column_stack([scores, 2 * scores]), 0.5)
     np.testing.assert_allclose(columns, [50, 100])
 

@@ -90,6 +90,16 @@ def zeros_and_more(size):
     return np.where(rng.random(size) < 0.5, 0.0, rng.normal(size=size))
 
 
+@pytest.mark.parametrize("mode", ["r", "c"])
+def test_arrays_mapped_from_a_file_are_copied(tmp_path, mode):
+    """As joblib hands large models to its workers: memory that cannot be written."""
+    model = FITTED["partial"]()
+    joblib.dump(model, tmp_path / "model")
+    mapped = joblib.load(tmp_path / "model", mmap_mode=mode)
+    assert bits(mapped) == bits(model)
+    assert bits(mapped.partial_fit(X, Y)) == bits(model.partial_fit(X, Y))
+
+
 #: What a model may have besides networks, and whether it has it.
 MORE = {
     "atoms": (lambda: small().fit(X, zeros_and_more(50)), lambda m: m.atoms_ == [0.0]),

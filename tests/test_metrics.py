@@ -202,11 +202,30 @@ def test_the_parts_of_the_variance_sum_to_it(n_targets, n_members):
         assert_allclose(there, part, atol=1e-6)
 
 
-@pytest.mark.parametrize("n_members", [0, 2, 5])
-def test_members_share_out_the_components(n_members):
-    with pytest.raises(
-        ValueError, match=f"n_members must divide the 3 components; got {n_members}"
-    ):
+def test_members_without_weight_are_not_there():
+    """As in the mixtures of rows out of fold."""
+    there, left_out = mixtures(50, 2, None), mixtures(50, 2, None, seed=1)
+    both = NormalMixture(
+        np.hstack([there.weights, 0.0 * left_out.weights]),
+        np.hstack([there.means, left_out.means]),
+        np.hstack([there.covariances, left_out.covariances]),
+    )
+    alone = metrics.variance_decomposition(there)
+    for part, expected in zip(metrics.variance_decomposition(both, 2), alone, strict=True):
+        assert_allclose(part, expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("n_members", "message"),
+    [
+        (2, "n_members must divide the 3 components; got 2"),
+        (5, "n_members must divide the 3 components; got 5"),
+        (0, "n_members must be a positive integer; got 0"),
+        (3.0, "n_members must be a positive integer; got 3.0"),
+    ],
+)
+def test_members_share_out_the_components(n_members, message):
+    with pytest.raises(ValueError, match=message):
         metrics.variance_decomposition(LINE, n_members)
 
 

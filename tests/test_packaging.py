@@ -55,3 +55,11 @@ def test_a_mixture_is_unpickled_without_torch():
         "assert mixture.mean() == 2.0; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], input=pickle.dumps(mixture), check=True)
+
+
+def test_the_names_of_the_package_can_be_listed_and_asked_for():
+    code = (
+        "import skmdn; public = {*skmdn.__all__, 'metrics', 'display'}; "
+        "assert public <= set(dir(skmdn)); assert skmdn.metrics.crps and skmdn.display"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

@@ -89,16 +89,18 @@ class ScipyJointMixture:
         """Density at x; see `logpdf`."""
         return np.exp(self.logpdf(x))
 
-    def rvs(self, size: int = 1, random_state: RandomState = None) -> Array:
-        """Draws of shape (size, D), or (D,) for one."""
-        draws = self._mixture.sample(size, random_state)[:, 0]
-        return draws[0] if size == 1 else draws
+    def rvs(self, size: int | tuple[int, ...] = 1, random_state: RandomState = None) -> Array:
+        """Draws of shape (size, D), or (*size, D) for several numbers, or (D,) for one."""
+        draws = self._mixture.sample(int(np.prod(size)), random_state)[:, 0]
+        return draws[0] if len(draws) == 1 else draws.reshape(*np.atleast_1d(size), -1)
 
 
 def from_gaussian_mixture(model: Any) -> tuple[Array, Array, Scale]:
     """Weights, means and scale of a fitted `sklearn.mixture.GaussianMixture`, as one row."""
     check_is_fitted(model, "covariances_")
-    weights, means = model.weights_[None], model.means_[None]
+    # Copies: the model may be fitted again, and to single precision.
+    weights, means = (np.array(part[None], np.float64) for part in (model.weights_, model.means_))
+    weights /= weights.sum()
     covariances = np.asarray(model.covariances_, dtype=np.float64)
     if model.covariance_type in ("diag", "spherical"):
         variances = covariances.reshape(1, len(covariances), -1)

@@ -51,8 +51,11 @@ class MixtureDensity(MixtureBatch):
         return mixture._component_logpdf(points)
 
     def _component_logpdf(self, points: Array) -> Array:
-        whitened = self._scale.whiten(points[..., None, :] - self._means)
-        return standard_logpdf(whitened) - self._scale.log_determinant()
+        with np.errstate(invalid="ignore"):  # inf - inf, where targets are infinite
+            whitened = self._scale.whiten(points[..., None, :] - self._means)
+        logpdf = standard_logpdf(whitened) - self._scale.log_determinant()
+        logpdf[np.isinf(points).any(axis=-1) & ~np.isnan(points).any(axis=-1)] = -np.inf
+        return logpdf
 
     def _joint_logpdf(self, points: Array) -> Array:
         """log(w_k N_k(y)), shape (..., n, K), for points (..., n, D)."""
@@ -129,7 +132,8 @@ class MixtureDensity(MixtureBatch):
         The densities are compared before the weights join them: far out, where they are huge and
         nearly equal, the weights would drown in their rounding.
         """
-        relative = component_logpdf - component_logpdf.max(axis=-1, keepdims=True)
+        with np.errstate(invalid="ignore"):  # where all are zero, nothing tells them apart
+            relative = component_logpdf - component_logpdf.max(axis=-1, keepdims=True)
         return np.asarray(softmax(self._log_weights() + relative, axis=-1))
 
     # --- moments -----------------------------------------------------------------------------

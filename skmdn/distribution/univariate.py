@@ -378,7 +378,7 @@ def region_coverage(y: ArrayLike, weights: Array, means: Array, scales: Array) -
     for some in blocks(*weights.shape):
         here = levels.reshape(coverage.shape)[:, some]
         coverage[:, some] = find_coverage(here, _rows(components, some))
-    return coverage.reshape(levels.shape)
+    return np.where(np.isnan(levels), np.nan, coverage.reshape(levels.shape))
 
 
 def _rows(components: tuple[Array, ...], rows: slice) -> tuple[Array, Array, Array]:

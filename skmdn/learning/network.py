@@ -199,7 +199,9 @@ class MixtureNetwork(nn.Module):
     def __init__(self, architecture: Architecture, flat: Array):
         super().__init__()
         self.architecture = architecture
-        for name, value in architecture.views(as_tensor(flat)).items():
+        # A copy: joblib maps arrays of large models into memory that cannot be written.
+        flat = flat if isinstance(flat, Tensor) else torch.from_numpy(flat.copy())
+        for name, value in architecture.views(flat).items():
             self.register_parameter(name, nn.Parameter(value.clone()))
 
     def __reduce__(self) -> tuple[Any, ...]:

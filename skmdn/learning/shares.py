@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeAlias
 
+import numpy as np
 from torch import Tensor
 
 from .arrays import Array, as_array
@@ -69,4 +70,5 @@ class Share:
         """Write the gradient for these members, given a batch of all members."""
         x, y, weights = batch
         own = self.members
-        return self.step((x[own], y[own], None if weights is None else weights[own]))
+        with np.errstate(all="ignore"):  # as in `fit`: what a thread ignores is its own
+            return self.step((x[own], y[own], None if weights is None else weights[own]))

@@ -162,7 +162,7 @@ class AveragedAdamW:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(
-            (name, torch.from_numpy(value) if isinstance(value, np.ndarray) else value)
+            (name, torch.from_numpy(value.copy()) if isinstance(value, np.ndarray) else value)
             for name, value in state.items()
         )
 

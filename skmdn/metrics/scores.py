@@ -9,7 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import assert_all_finite
 
-from skmdn.distribution.batch import as_floats, broadcast, check_coverage, check_probability
+from skmdn.distribution.batch import (
+    as_floats,
+    broadcast,
+    check_count,
+    check_coverage,
+    check_probability,
+)
 from skmdn.distribution.density import RandomState
 from skmdn.distribution.mixture import NormalMixture
 from skmdn.distribution.scale import Array
@@ -319,7 +325,7 @@ def variance_decomposition(mixture: NormalMixture, n_members: int = 1) -> Varian
     VarianceDecomposition(within_components=array([1.]), between_components=array([0.]),
                           between_members=array([4.]))
     """
-    if n_members < 1 or mixture.n_components % n_members:
+    if mixture.n_components % check_count("n_members", n_members):
         raise ValueError(
             f"n_members must divide the {mixture.n_components} components; got {n_members}"
         )
@@ -329,7 +335,9 @@ def variance_decomposition(mixture: NormalMixture, n_members: int = 1) -> Varian
     offsets, noise = offsets.reshape(shape), mixture.component_var().reshape(shape)
     weights = mixture.weights.reshape(*shape[:3], 1)
     member_weights = weights.sum(axis=2, keepdims=True)
-    centres = (weights * offsets).sum(axis=2, keepdims=True) / member_weights
+    sums = (weights * offsets).sum(axis=2, keepdims=True)
+    # Out of fold, members that did not hold a row out have no weight.
+    centres = np.divide(sums, member_weights, out=np.zeros_like(sums), where=member_weights > 0)
     parts = (
         weights * noise,
         weights * np.square(offsets - centres),

@@ -240,6 +240,17 @@ def test_from_sklearn_has_the_models_density(kind, n_features):
     assert_allclose(mixture.responsibilities(X), model.predict_proba(X), atol=1e-6)
 
 
+def test_from_sklearn_keeps_what_the_model_was():
+    model = GaussianMixture(2, random_state=0).fit(np.float32([[0], [1], [2], [5], [6], [7]]))
+    mixture = NormalMixture.from_sklearn(model)
+    before = mixture.mean()
+    assert mixture.weights.dtype == mixture.means.dtype == np.float64
+    assert_allclose(mixture.weights.sum(), 1.0, rtol=1e-15)
+    model.means_ += 1.0
+    model.weights_ *= 0.5
+    assert_array_equal(mixture.mean(), before)
+
+
 def test_from_sklearn_wants_a_fitted_model():
     with pytest.raises(NotFittedError):
         NormalMixture.from_sklearn(GaussianMixture())
@@ -300,7 +311,10 @@ def test_to_scipy_of_several_targets_looks_like_a_multivariate_normal():
     assert_allclose(ours.mean, theirs.mean)
     assert_allclose(ours.cov, theirs.cov)
     assert ours.rvs(random_state=0).shape == (2,)
-    assert ours.rvs(7, random_state=0).shape == (7, 2)
+    for size in (7, (7,), (1,), (2, 3)):
+        expected = theirs.rvs(size, random_state=0).shape
+        assert ours.rvs(size, random_state=0).shape == expected
+    assert_array_equal(ours.rvs((2, 3), random_state=0).reshape(6, 2), ours.rvs(6, random_state=0))
 
 
 def test_to_scipy_takes_one_row():

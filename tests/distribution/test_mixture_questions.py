@@ -141,3 +141,24 @@ def test_several_targets_are_referred_to_marginal(question):
         ValueError, match=rf"{question} is defined for one target .* has 2: ask marginal"
     ):
         getattr(pair, question)(*arguments)
+
+
+# --- what is no number -----------------------------------------------------------------------
+
+
+def test_targets_that_are_no_number_have_no_answer():
+    mixture = NormalMixture([[0.5, 0.5]], [[-1.0, 1.0]], [[1.0, 4.0]])
+    for question in ("logpdf", "cdf", "sf", "crps", "region_coverage"):
+        assert np.isnan(getattr(mixture, question)(np.nan)), question
+
+
+@pytest.mark.parametrize("y", [[np.inf, 0.0], [np.inf, np.inf], [-np.inf, np.inf]])
+def test_infinite_targets_have_no_density(y):
+    joint = NormalMixture(
+        [[0.5, 0.5]], [[[0.0, 1.0], [2.0, 3.0]]], [[[[2.0, 1.0], [1.0, 3.0]]] * 2]
+    )
+    for mixture in (joint, joint.marginal([1, 0])):
+        assert mixture.logpdf(y) == -np.inf
+        assert mixture.pdf(y) == 0.0
+    assert np.isnan(joint.logpdf([np.nan, np.inf]))
+    assert np.isnan(joint.responsibilities(y)).all()

@@ -96,6 +96,16 @@ def test_a_step_is_the_same_however_members_are_shared(
     torch.testing.assert_close(gradient, whole, rtol=1e-5, atol=1e-6)
 
 
+def test_steps_that_overflow_warn_in_no_thread(use_threads, monkeypatch):
+    """Warnings are errors here; what NumPy ignores is each thread's own."""
+    use_threads(2)
+    monkeypatch.setattr(threads, "_WORTH_A_SHARE", 1)
+    X = np.linspace(-1.0, 1.0, 200)[:, None]
+    parameters = {"activation": "relu", "learning_rate_init": 1e12, "alpha": 0.0, "max_iter": 5}
+    model = MDNRegressor(n_estimators=4, early_stopping=False, random_state=0, **parameters)
+    assert np.isfinite(model.fit(X, X[:, 0]).score(X, X[:, 0]))
+
+
 def test_an_error_in_a_share_is_the_steps(use_threads, monkeypatch):
     step = Share.step
 

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from skmdn._line import is_drawable, line_through, normal_log_density
 from skmdn._networks import NetworkMixtures, own_random_state, torch_device
 from skmdn._out_of_fold import HeldOut
+from skmdn._prediction import shallow_copy
 from skmdn._targets import TargetModel
 from skmdn.learning.calibration import calibrate, trimmed_mean_squares
 from skmdn.learning.features import NormalScores
@@ -148,7 +149,7 @@ class NetworkFitting(NetworkMixtures):
         self._squared_errors = found.squared_errors
         self._keep_history(result, found.score)
         marks = self._fingerprints(table.cpu().numpy())
-        moved = targets - rest - self._on_line(X[rows.first])
+        moved = None if drawn is None else targets - rest - self._on_line(X[rows.first])
         self._held_out = HeldOut(rows.positions, marks, objective.n_held_out, moved)
         return plan
 
@@ -176,8 +177,7 @@ class NetworkFitting(NetworkMixtures):
         least_gain = -np.inf if are_coupled else surely
         if not self._is_near(drawn[1], targets, rows.weights, least_gain):
             return
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
+        other = shallow_copy(self)
         del other.network_
         given = drawn[1], rows.weights, noise, self.n_components_, self._targets.finest_unit
         other._targets = TargetModel.of_rest(*given)

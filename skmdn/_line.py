@@ -15,7 +15,7 @@ import numpy as np
 from scipy.linalg import svd
 from sklearn.preprocessing import StandardScaler
 
-from skmdn._scaling import effective_number
+from skmdn.learning.rows import effective_number, exponents_of
 
 #: Penalties that are tried, relative to the rows, whose features have unit variance.
 _PENALTIES = np.logspace(-6, 3, 19)
@@ -25,8 +25,6 @@ _MOST_ROWS, _MOST_NUMBERS, _FEWEST_FREE = 2**16, 2**24, 10
 #: How far a line goes on, in widths of the rows. Where features have heavy tails, new rows lie
 #: well beyond all that were seen; and what is left of rows left out is that of endless lines.
 _FARTHEST = 100.0
-#: Rows of no weight are not there; of hardly any, their root is still a number.
-_LEAST_WEIGHT = 1e-30
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Line:
     Parameters
     ----------
     exponents : ndarray of shape (F,) of int
-        Powers of two that take features to one at most: squares do not overflow, and digits stay.
+        As `exponents_of` has them.
     lowest, highest : ndarray of shape (F,)
         Between these, features count.
     centre : ndarray of shape (F,)
@@ -79,8 +77,7 @@ def line_through(X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[Lin
     y : ndarray of shape (n, D)
     weights : ndarray of shape (n,)
     """
-    weights = np.maximum(weights, _LEAST_WEIGHT)
-    exponents = np.frexp(np.abs(X).max(axis=0))[1]
+    exponents = exponents_of(X)
     X = np.ldexp(X, -exponents)
     of_X, of_y = (StandardScaler().fit(part, sample_weight=weights) for part in (X, y))
     roots = np.sqrt(weights)[:, None]

@@ -26,8 +26,6 @@ from skmdn.learning.threads import threads_for
 _CACHED_NUMBERS = 2**18
 #: Weights that take as much memory as a component with all that is asked of it.
 _WEIGHTS_A_COMPONENT = 2
-#: Sums of smaller weights might be zero in float32.
-_LEAST_WEIGHT = 1e-30
 
 
 class NetworkMixtures(PredictionSets):
@@ -76,7 +74,7 @@ class NetworkMixtures(PredictionSets):
         n_scores = self._features.n_scores
         table = np.empty((len(targets), n_scores + targets.shape[1] + 1), dtype=np.float32)
         table[:, n_scores:-1] = self._targets.scaling.standardised(targets)
-        table[:, -1] = np.maximum(rows.weights, _LEAST_WEIGHT)
+        table[:, -1] = rows.weights
         for block in blocks(len(table), X.shape[1]):
             table[block, :n_scores] = self._features.transform(dense(X[rows.first[block]]))
         return torch.from_numpy(table).to(torch_device(self.device))
@@ -184,8 +182,10 @@ class NetworkMixtures(PredictionSets):
 
     def _moved_left_out(self):
         """Return by how much lines through all other rows are above ``line_`` at each, (n, D)."""
-        positions = self._held_out.positions
-        return np.where(positions[:, None] < 0, 0.0, self._held_out.moved[positions])
+        positions, moved = self._held_out.positions, self._held_out.moved
+        if moved is None:
+            return np.zeros((len(positions), self.n_outputs_))
+        return np.where(positions[:, None] < 0, 0.0, moved[positions])
 
     def _row_numbers(self):
         n_learned, n_still = self._n_components()

@@ -21,14 +21,14 @@ class HeldOut(NamedTuple):
         The `fingerprints` of the distinct rows.
     n_held_out : int
         How many of them each network held out.
-    moved : ndarray of shape (m, D)
-        By how much lines through all other rows are above that through all, at each; zero without.
+    moved : ndarray of shape (m, D) or None
+        By how much lines through all other rows are above that through all, at each; None without.
     """
 
     positions: Array
     marks: Array
     n_held_out: int
-    moved: Array
+    moved: Array | None
 
     def check_same(self, marks: Array) -> None:
         """Raise an error unless these (n,) are the fingerprints of the data."""

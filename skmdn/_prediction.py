@@ -44,10 +44,16 @@ def row_blocks(n_rows: int, row_numbers: int) -> Iterator[slice]:
     return gen_batches(n_rows, size)
 
 
+def shallow_copy(estimator):
+    """Return a copy that shares all attributes; `copy.copy` leaves out what a pickle may."""
+    twin = object.__new__(type(estimator))
+    twin.__dict__.update(estimator.__dict__)
+    return twin
+
+
 def replaced(estimator, learn: Callable):
     """Let a copy learn, and become it once it has: an error leaves the old model whole."""
-    model = object.__new__(type(estimator))  # a copy would leave out what a pickle may
-    model.__dict__.update(estimator.__dict__)
+    model = shallow_copy(estimator)
     learn(model)
     estimator.__dict__.clear()
     estimator.__dict__.update(model.__dict__)

@@ -9,6 +9,8 @@ from scipy.linalg import solve_triangular
 from scipy.special import ndtri
 from sklearn.preprocessing import StandardScaler
 
+from skmdn.learning.rows import effective_number
+
 #: Variances of what varies by less have lost their digits.
 _LEAST_SPREAD = 1e-150
 #: A target is all but a sum of those before it if they leave no more than this share of its
@@ -122,11 +124,6 @@ def _floor_of(values: np.ndarray) -> float:
     shortest = (values[n_densest:] - values[:-n_densest]).min()
     spread = shortest / (2.0 * ndtri(0.5 + 0.5 * _DENSEST))  # as that of a normal distribution
     return min(max(_OF_DENSEST * float(spread) ** 2, _LEAST_FLOOR), 1.0)
-
-
-def effective_number(weights: np.ndarray) -> float:
-    """Return how many rows of equal weight would tell as much (Kish 1965)."""
-    return float(weights.sum() ** 2 / (weights @ weights))
 
 
 def target_scaling(

@@ -9,7 +9,6 @@ import numpy as np
 
 from skmdn._scaling import (
     TargetScaling,
-    effective_number,
     fixed_variance,
     floors,
     target_scaling,
@@ -20,6 +19,7 @@ from skmdn.learning.features import NormalScores
 from skmdn.learning.link import JohnsonLink
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.noise import NoiseModel, coupling_unit
+from skmdn.learning.rows import effective_number
 
 #: Least unit of what a line leaves, in units of the whole: smaller numbers are rounding.
 _LEAST_LEFT = 1e-3
@@ -68,7 +68,7 @@ class TargetModel:
         Blocks of rows, which are not ``are_all``, do not say how many there will be, nor whether
         all are alike.
         """
-        scaling = target_scaling(y, weights, noise.one_unit)
+        scaling = target_scaling(y, weights, not noise.per_target)
         few = slice(NormalScores.max_rows)
         sample, own = y[few], weights[few]
         atoms = sample[:0]
@@ -93,7 +93,7 @@ class TargetModel:
 
         The floor on variances is that of the targets themselves, in the units ``whole`` (D,).
         """
-        scaling = target_scaling(rest, weights, noise.one_unit, _LEAST_LEFT * whole)
+        scaling = target_scaling(rest, weights, not noise.per_target, _LEAST_LEFT * whole)
         if noise.coupled:
             scaling = scaling.decorrelated(rest, weights)
         given = rest, weights, noise, n_components, effective_number(weights)

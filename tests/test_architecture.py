@@ -22,6 +22,7 @@ DISTRIBUTION = r"skmdn\.distribution(\..+)?"
 LEARNING = r"skmdn\.learning(\..+)?"
 ARRAYS = r"skmdn\.learning\.arrays"
 NOISE = r"skmdn\.learning\.noise"
+ROWS = r"skmdn\.learning\.rows"
 PLANNING = r"skmdn\.learning\.(planning|trials)"
 
 # Which modules of the package a module may import, wherever in the file: (who, whom), as patterns.
@@ -43,15 +44,14 @@ ARROWS = [
     (r"skmdn\.display(\..+)?", rf"skmdn\.(display|metrics)\..+|{DISTRIBUTION}"),
     (r"skmdn\._prediction", DISTRIBUTION),
     (r"skmdn\._conformal", rf"skmdn\._prediction|{DISTRIBUTION}"),
-    (r"skmdn\._scaling", r"nothing"),
-    (r"skmdn\._line", r"skmdn\._scaling"),
+    (r"skmdn\._(scaling|line)", ROWS),
     (r"skmdn\._targets", rf"skmdn\._scaling|{DISTRIBUTION}|{LEARNING}"),
     (r"skmdn\._out_of_fold", rf"{DISTRIBUTION}|{LEARNING}"),
     (
         r"skmdn\._networks",
         rf"skmdn\._(out_of_fold|prediction|conformal|line|targets)|{DISTRIBUTION}|{LEARNING}",
     ),
-    (r"skmdn\._fitting", rf"skmdn\._(networks|out_of_fold|line|targets)|{LEARNING}"),
+    (r"skmdn\._fitting", rf"skmdn\._(networks|out_of_fold|prediction|line|targets)|{LEARNING}"),
     (r"skmdn\._regressor", rf"skmdn\._(prediction|fitting)|{LEARNING}"),
     (r"skmdn\._autoregressive", rf"skmdn\._(prediction|regressor)|{DISTRIBUTION}"),
 ]
@@ -71,7 +71,7 @@ LIBRARIES = [
     (r"skmdn\.display(\..+)?", NUMERIC, {"matplotlib"}),
     (
         r"skmdn\._(regressor|fitting|networks|autoregressive)",
-        NUMERIC | {"joblib", "torch"},
+        NUMERIC | {"torch"},
         set(),
     ),
 ]

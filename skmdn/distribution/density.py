@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy.special import logsumexp, softmax
 
 from skmdn.distribution import univariate
+from skmdn.distribution._roots import blocks
 from skmdn.distribution.batch import MixtureBatch, check_count
 from skmdn.distribution.scale import Array, standard_logpdf
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 RandomState: TypeAlias = int | np.random.Generator | np.random.RandomState | None
 
-BLOCK = 2**16  # numbers in a temporary: a few of them stay in a core's cache
+_BLOCK = 2**16  # numbers in a temporary: a few of them stay in a core's cache
 
 
 class MixtureDensity(MixtureBatch):
@@ -63,8 +64,7 @@ class MixtureDensity(MixtureBatch):
 
     def _blocks(self, numbers_per_row: int) -> Iterator[slice]:
         """Slices over the rows whose temporaries stay small."""
-        size = max(1, BLOCK // max(1, numbers_per_row))
-        return (slice(start, start + size) for start in range(0, len(self), size))
+        return blocks(len(self), numbers_per_row, _BLOCK)
 
     def _line(self) -> tuple[Array, Array, Array]:
         """Weights, means and standard deviations, (n, K) each, of mixtures of one target."""

@@ -273,9 +273,10 @@ def _mean_noncentral_chi(offset: Array, variance: Array) -> Array:
     return np.asarray(np.sqrt(2 * variance) * central * hyp1f1(-0.5, n_targets / 2, -half))
 
 
-def _double_exponential_nodes(step: float = 0.06, end: float = 3.0) -> tuple[Array, Array]:
+def _double_exponential_nodes() -> tuple[Array, Array]:
     """t = tan^2 u and weights on u = pi/2 / (1 + exp(-pi sinh v)), for v on a regular grid."""
-    v = np.arange(-end, end + step / 2, step)
+    step = 0.06
+    v = step * np.arange(-50, 51)
     reach = 0.5 * np.pi * np.sinh(v)
     sine = np.sin(0.5 * np.pi / (1 + np.exp(-2 * reach)))
     cosine = np.sin(0.5 * np.pi / (1 + np.exp(2 * reach)))

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .rows import effective_number
+
 if TYPE_CHECKING:
     from .objective import MixtureObjective
 
@@ -243,7 +245,7 @@ def pooled_factors(objective: MixtureObjective, flat: Tensor, factor: float) -> 
         return np.full(n_members, factor)  # nothing says that less would do
     grid = [factor * _RATIO**step for step in range(_FIRST, _LAST + max(_TAIL_STEPS) + 1)]
     densities, weights = _pair_densities(objective, flat, grid)
-    n_pairs = float(weights.sum().square() / weights.square().sum())  # of equal weight: Kish 1965
+    n_pairs = effective_number(weights)
     enough = n_members >= _FEWEST_WITH_TAILS and n_pairs >= _PAIRS_FOR_TAILS
     tails, every = _TAIL_STEPS if enough else (0,), min(n_members, _TAIL_MEMBERS)
     plain, *others = (_best_steps(densities, weights, tail, 1.0 / every) for tail in tails)

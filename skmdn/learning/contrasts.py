@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import qr, svd
 
+from .rows import effective_number, exponents_of
+
 #: Rows for each feature and contrast below which these do more harm than good.
 _ROWS_A_FEATURE = 50
 #: A sum of features, by coefficients whose squares, each times the variance of its feature, add up
@@ -27,7 +29,7 @@ class Contrasts:
     Parameters
     ----------
     exponents : ndarray of shape (F,) of int
-        Powers of two that take features to one at most: squares do not overflow.
+        As `exponents_of` has them.
     centre : ndarray of shape (F,)
     directions : ndarray of shape (F, C)
     """
@@ -39,9 +41,8 @@ class Contrasts:
     @classmethod
     def among(cls, X: np.ndarray, weights: np.ndarray) -> Contrasts:
         """Return those of rows (n, F) of weights (n,)."""
-        exponents = np.frexp(np.abs(X).max(axis=0))[1]
-        n_rows = weights.sum() ** 2 / (weights @ weights)  # of equal weight (Kish 1965)
-        enough = n_rows / _ROWS_A_FEATURE - X.shape[1]
+        exponents = exponents_of(X)
+        enough = effective_number(weights) / _ROWS_A_FEATURE - X.shape[1]
         none = cls(exponents, np.zeros(X.shape[1]), np.zeros((X.shape[1], 0)))
         if enough < 1.0:
             return none

@@ -11,7 +11,6 @@ from torch import Tensor
 from .atoms import at_atoms, elsewhere
 from .loss import MixtureLoss
 from .network import ACTIVATIONS, Architecture
-from .noise import raw_variance
 
 #: Variance of every component at the start, in squared units of the standardised targets (times
 #: the squared slope of the link).
@@ -92,20 +91,17 @@ def atom_log_odds(at: np.ndarray, weights: np.ndarray, n_components: int) -> np.
     return np.log(np.maximum(weights @ at, least) * n_components / rest)
 
 
-def starting_head_bias(
-    loss: MixtureLoss, means: np.ndarray, log_odds: np.ndarray | None = None
-) -> np.ndarray:
+def starting_head_bias(loss: MixtureLoss, means: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
     """Return the raw outputs (P,) of equally weighted components at ``means`` (K, D).
 
     The last ones are so many times as likely, by the logarithms ``log_odds`` (A,).
     """
     bias = np.zeros((1, loss.n_outputs, 1))
     logits, locations, raw_variances, _ = loss.split(bias)
-    if log_odds is not None:
-        logits[0, loss.n_weights - len(log_odds) :, 0] = log_odds
+    logits[0, loss.n_weights - len(log_odds) :, 0] = log_odds
     means = means[None, :, :, None]
     locations[:] = means if loss.link is None else loss.link.inverse(means)
-    raw_variances[:] = raw_variance(_STARTING_VARIANCE)
+    raw_variances[:] = math.log(_STARTING_VARIANCE)  # see `excess_variance`
     return bias[0, :, 0]
 
 

@@ -16,7 +16,6 @@ network's raw output is one run of memory.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -46,11 +45,6 @@ class NoiseModel:
     per_target: bool = True
     coupled: bool = False
     learned: bool = True
-
-    @property
-    def one_unit(self) -> bool:
-        """Whether the targets must share one unit for the model to mean what it says."""
-        return not self.per_target
 
     def all_free(self, n_components: int, n_targets: int) -> bool:
         """Return whether every component and target has a variance of its own."""
@@ -88,18 +82,13 @@ NOISE_MODELS = {
 
 
 def excess_variance(raw: Array) -> Array:
-    """Return the variance above the floor, ``exp(raw)``; `raw_variance` inverts it.
+    """Return the variance above the floor, ``exp(raw)``.
 
     The logarithm is what is learned: a step then changes a variance by a factor, whatever its
     size. It is bounded so that no input, however far from the training rows, overflows float32,
     not even where a link is steep (factors of variances, see `MixtureLoss`, come on top).
     """
     return namespace(raw).exp(raw.clip(-60.0, 30.0))
-
-
-def raw_variance(variance: float) -> float:
-    """Return the raw output whose `excess_variance` is ``variance``."""
-    return math.log(variance)
 
 
 def coupling_unit(n_rows: float, n_couplings: int) -> float:

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 _BLOCK_BYTES = 2**24
+#: Least weight of a row that is there: sums of smaller ones, and roots, might be zero in float32.
+_LEAST_WEIGHT = 1e-30
 
 
 def blocks(n_rows: int, n_columns: int) -> Iterator[slice]:
@@ -25,6 +27,19 @@ def blocks(n_rows: int, n_columns: int) -> Iterator[slice]:
 def dense(rows) -> np.ndarray:
     """Return a block of rows, sparse or not, as a float64 array."""
     return np.asarray(rows.toarray() if hasattr(rows, "toarray") else rows, dtype=np.float64)
+
+
+def effective_number(weights) -> float:
+    """Return how many rows of equal weight would tell as much as rows (n,) do (Kish 1965)."""
+    return float(weights.sum() ** 2 / (weights @ weights))
+
+
+def exponents_of(X: np.ndarray) -> np.ndarray:
+    """Return powers of two that take features (n, F) to one at most, (F,).
+
+    Squares do not overflow then, and no digit is lost.
+    """
+    return np.frexp(np.abs(X).max(axis=0))[1]
 
 
 class CanonicalRows(NamedTuple):
@@ -69,7 +84,7 @@ def canonical_rows(X, y: np.ndarray, weights: np.ndarray) -> CanonicalRows:
     positions = np.full(len(weights), -1)
     positions[index] = np.cumsum(first) - 1
     sums = np.add.reduceat(weights[index], starts)
-    return CanonicalRows(index[starts], sums / sums.mean(), positions)
+    return CanonicalRows(index[starts], np.maximum(sums / sums.mean(), _LEAST_WEIGHT), positions)
 
 
 def _equal_rows(X, y: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:

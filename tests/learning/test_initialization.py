@@ -98,7 +98,7 @@ def test_constant_targets_and_more_components_than_rows(n_rows):
 def test_the_head_starts_at_these_means_with_equal_weights(noise_type, n_targets):
     loss = MixtureLoss(4, n_targets, NOISE_MODELS[noise_type], 1e-2, fixed_variance=0.7)
     means = np.random.default_rng(0).normal(size=(4, n_targets))
-    found = loss.parameters(starting_head_bias(loss, means)[None, :, None])
+    found = loss.parameters(starting_head_bias(loss, means, np.zeros(0))[None, :, None])
     np.testing.assert_allclose(found.weights, np.full((1, 1, 4), 0.25))
     np.testing.assert_array_equal(found.means[0, 0], means)
     sd = (0.25 + 1e-2 if loss.noise.learned else 0.7) ** 0.5
@@ -129,7 +129,7 @@ def test_every_row_starts_near_the_mixture_of_the_slabs():
     table, flat = start()
     y = table[:, 5:7]
     raw = MixtureNetwork(ARCHITECTURE, flat)(table[:, :5]).detach().numpy()
-    bias = starting_head_bias(LOSS, slab_means(y, table[:, 7], 3).numpy())
+    bias = starting_head_bias(LOSS, slab_means(y, table[:, 7], 3).numpy(), np.zeros(0))
     away = raw - bias[None, :, None]
     assert away.std() < 0.5
     assert away.std() > 0.01

@@ -109,13 +109,13 @@ class NetworkMixtures(PredictionSets):
     def predict_atoms(self, X):
         """Return how likely each of ``atoms_`` is: how often y has just that value.
 
-        In the distribution of a row an atom is a Gaussian as wide as the root of ``reg_covar``, a
-        thousandth of y's standard deviation: the probability between limits so close would miss
-        some, and half of it is on either side. So ask ``sf`` and ``cdf`` for values beside an atom
-        (of counts, ``sf(0.5)`` and not ``sf(0)``); quantiles inside of it are the atom, all but a
-        few of these widths, and an interval that ends there may leave some of it out.
-        Of several targets, an atom may leave some open (NaN). To know how often a target is zero,
-        add up all atoms that have a zero there: (0, NaN) and (0, 0), say.
+        In the mixture of a row, an atom is a Gaussian with the variance ``reg_covar``, half of
+        which lies on either side. So never ask ``sf`` or ``cdf`` at an atom itself but beside it:
+        for counts ``sf(0.5)``, not ``sf(0)``. A quantile inside an atom equals it up to a few of
+        its widths, and an interval that ends at an atom may exclude part of it.
+
+        Of several targets, an atom may leave some open (NaN). The probability that a target is
+        zero is the sum over all atoms that have a zero there, (0, NaN) and (0, 0), say.
 
         Parameters
         ----------

@@ -153,10 +153,10 @@ default="full"
         - Otherwise those are atoms that stand out: common values of at least 2 % of the rows, and
           of five times as many as the value of a typical other row.
         - Of several targets, atoms are combinations of such values that ten distinct rows share.
-          NaN marks a target that is left open, as in rarer combinations those are that have the
-          most such values. Atoms with NaN come first. A target with more than ``64 / n_outputs``
-          such values (or 4, if that is more) is always open, and there are at most as many atoms
-          with NaN. With isotropic noise, none is open.
+          NaN: this target may have any value. Where a combination is rarer, the target with the
+          most such values is left open first. Atoms with NaN come first. A target with more than
+          ``64 / n_outputs`` such values (or 4, if that is more) is always open, and there are at
+          most as many atoms with NaN. With isotropic noise, no target is left open.
 
         Empty where all components share one variance.
     line_ : Line or None
@@ -177,9 +177,9 @@ default="full"
     validation_scores_ : list of float
         At each check, what ``best_validation_score_`` says of the networks as they were then.
     best_validation_score_ : float
-        The log-likelihood of new rows, in nats, that the ensemble is expected to reach: the mean
-        of held-out rows by the single networks, and what averaging all of them surely adds, told
-        by the rows that two networks hold out. Only after `fit` with ``early_stopping``.
+        Estimate of the ensemble's log-likelihood on new rows, in nats: the mean over held-out rows
+        by single networks, plus a lower bound (the mean less its standard error) on what averaging
+        gains, from rows that two networks hold out. Only after `fit` with ``early_stopping``.
     oof_score_ : float
         Mean log-likelihood of the training rows, each by the network that held it out, in nats.
         Only after `fit` with ``early_stopping``.
@@ -326,12 +326,13 @@ default="full"
     def partial_fit(self, X, y, sample_weight=None):
         """Take one pass over a block of rows, from where the last call ended.
 
-        The first call decides how X and y are scaled, which features have but two values, and
-        which values are ``atoms_``: its rows must be a sample of all, and the more they are, the
-        better. So must every block, as networks forget what they no longer see. The step size
-        falls with the number of steps taken. No rows are held out. A block has two rows at least.
-        After `fit` has drawn a ``line_``, blocks should be of other rows: what it leaves of those
-        it was drawn through is too little, where they are not many more than the features.
+        Every block must be a random sample of the data, as networks forget what they no longer
+        see. The first should be large: it decides how X and y are scaled, which features have but
+        two values, and which values of y are ``atoms_``. The step size falls with the number of
+        steps taken. No rows are held out. A block has two rows at least.
+
+        If `fit` has set a ``line_``, pass only rows that it has not seen: residuals of the rows
+        that a line was fitted to are too small, unless rows far outnumber features.
 
         Parameters
         ----------

@@ -30,9 +30,9 @@ class ConditionalDensityDisplay(Display):
     Parameters
     ----------
     y_true : array-like of shape (n,) or (n, D)
-        What happened.
+        Observed targets.
     mixture : NormalMixture
-        What was predicted, one mixture a row.
+        Predicted distributions, one a row.
     x : array-like of shape (n,), default=None
         Where each row stands: a feature, the time; None for the order of the rows.
     x_name : str, default="x"

@@ -25,7 +25,7 @@ class Region(NamedTuple):
     counts: npt.NDArray[Any]
     """How many intervals there are, (n,)."""
     log_level: Array
-    """The log-density at every end, (n,): y is in the region where logpdf(y) is no less."""
+    """The log-density at the ends, (n,): y is in the region if ``logpdf(y) >= log_level``."""
 
 
 class OneTargetMixture(MixtureDensity):

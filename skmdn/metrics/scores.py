@@ -33,9 +33,9 @@ def negative_log_likelihood(
     Parameters
     ----------
     y_true : array-like of shape (n,) or (n, D)
-        What happened.
+        Observed targets.
     mixture : NormalMixture
-        What was predicted, one mixture a row.
+        Predicted distributions, one a row.
     sample_weight : array-like of shape (n,), default=None
         Non-negative weights of the rows.
     aggregate : bool, default=True
@@ -307,8 +307,9 @@ def variance_decomposition(mixture: NormalMixture, n_members: int = 1) -> Varian
     mixture : NormalMixture
     n_members : int, default=1
         Members of the ensemble, equally weighted (``n_estimators_`` of a model), whose components
-        follow one another: those of the first come first. There must be no others: a model with
-        ``atoms_``, or a wide component for outliers, has some that are no member's own.
+        follow one another: those of the first come first. There must be no others. For a model
+        with ``atoms_`` or outliers, whose last components belong to all members, the answer would
+        be wrong, or an error if the number of components does not divide.
 
     Returns
     -------

@@ -11,12 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from skmdn._line import is_drawable, line_through, normal_log_density
 from skmdn._networks import NetworkMixtures, own_random_state, torch_device
 from skmdn._out_of_fold import HeldOut
-from skmdn._prediction import shallow_copy
 from skmdn._targets import TargetModel
-from skmdn.learning.calibration import calibrate, trimmed_mean_squares
+from skmdn.learning.calibration import calibrate
 from skmdn.learning.features import NormalScores
 from skmdn.learning.initialization import starting_point
 from skmdn.learning.network import Architecture, MixtureNetwork
@@ -49,26 +47,18 @@ from skmdn.learning.trials import Smoothness
 #: How many times as long networks wait for a better score where few suffice: they take little
 #: time, and what little there is to learn may come late.
 _WAIT_OF_FEW = 2
-#: A line is near to networks if what it leaves is, as if it were normal, not more than so many
-#: nats a target less likely; or, however it is distributed, of at most so much the squared error.
-_NEAR, _AS_CLOSE = 0.3, 1.25
-#: Checks at which what a line leaves must be learned better than the whole was at the same ones.
-_LEADING_CHECKS = 4
-#: Most of the variance of what it leaves that the floor may be, if others are coupled to that:
-#: they would be made of noise that is not there.
-_MOSTLY_FLOOR = 0.1
 #: Steps of `partial_fit` at the full size.
 _STEADY_STEPS = 100
 #: What networks keep while training goes on.
 _OF_NETWORKS = ("network_", "alpha_", "n_estimators_", "n_components_", "hidden_layer_sizes_")
 #: What only `fit` tells, from rows held out; gone when all networks have seen all rows.
-_OF_FIT = (
+OF_FIT = (
     *("validation_scores_", "best_validation_score_", "oof_score_", "_held_out"),
     *("_squared_errors", "best_iter_", "stop_reason_"),
 )
 
 
-def _told(parameter, usual):
+def _or_usual(parameter, usual):
     """Return what a parameter is, or what is usual."""
     return usual if isinstance(parameter, str) else parameter
 
@@ -112,29 +102,14 @@ class NetworkFitting(NetworkMixtures):
     loss_curve_: list[float]
     _optimizer: AveragedAdamW
 
-    def _fit(self, X, y, sample_weight, continued):
-        X, y, weights = self._check_training(X, y, sample_weight, reset=not continued)
-        rows = canonical_rows(X, y, weights)
-        targets = y[rows.first]
-        for name in ("_optimizer", *_OF_FIT):
-            self.__dict__.pop(name, None)
-        if continued:
-            self._go_on()
-            self._learn(X, targets, rows, self._redrawn(X, targets, rows), self._told_plan())
-        else:
-            self._start(X, targets, rows, are_all=True)
-            plan = self._learn(X, targets, rows)
-            if self._may_be_linear(rows.weights):
-                self._learn_rest(X, targets, rows, plan._replace(begun=None))
-
     def _learn(self, X, targets, rows, drawn=None, plan=None, rivals=()):
         """Train to the end on the distinct rows, and keep what was found; return the plan.
 
-        Of targets that a line is ``drawn`` through, what it leaves is learned. Training whose
-        first checks are not better than the scores of ``rivals`` is given up: nothing is returned.
+        Where a line and its residuals are given (``drawn``), these are learned. Training whose
+        first checks are not better than the scores of ``rivals`` is given up: None is returned.
         """
-        self.line_, rest = drawn or (None, targets)
-        table, generator = self._table(X, rest, rows), self._generator()
+        self.line_, residuals = drawn or (None, targets)
+        table, generator = self._table(X, residuals, rows), self._generator()
         plan = plan or self._plan(table, generator.initial_seed())
         training = self._training(table, generator, plan)
         objective, volume = training.objective, self._targets.scaling.log_volume
@@ -149,65 +124,9 @@ class NetworkFitting(NetworkMixtures):
         self._squared_errors = found.squared_errors
         self._keep_history(result, found.score)
         marks = self._fingerprints(table.cpu().numpy())
-        moved = None if drawn is None else targets - rest - self._on_line(X[rows.first])
+        moved = None if drawn is None else targets - residuals - self._on_line(X[rows.first])
         self._held_out = HeldOut(rows.positions, marks, objective.n_held_out, moved)
         return plan
-
-    def _redrawn(self, X, targets, rows):
-        """Return the line, drawn anew if these rows can tell, and what it leaves of them."""
-        if self.line_ is None:
-            return None
-        if is_drawable(self.n_features_in_, self.n_outputs_, rows.weights):
-            return line_through(dense(X[rows.first]), targets, rows.weights)
-        return self.line_, targets - self._on_line(X[rows.first])
-
-    def _may_be_linear(self, weights):
-        """Tell whether it is worth a look what a line through the rows leaves."""
-        is_judged = self.early_stopping and self.atoms_.size == 0
-        return is_judged and is_drawable(self.n_features_in_, self.n_outputs_, weights)
-
-    def _learn_rest(self, X, targets, rows, plan):
-        """Learn what a line leaves of the targets, if that makes held-out rows likelier."""
-        score, before = self.best_validation_score_, self.validation_scores_[:_LEADING_CHECKS]
-        noise = NOISE_MODELS[self.noise_type]
-        are_coupled = noise.n_couplings(1, self.n_outputs_) > 0
-        drawn = line_through(dense(X[rows.first]), targets, rows.weights)
-        # Held-out rows may favour either by chance, which falls as the root of their number.
-        surely = np.sqrt(self.n_outputs_ / len(targets))
-        least_gain = -np.inf if are_coupled else surely
-        if not self._is_near(drawn[1], targets, rows.weights, least_gain):
-            return
-        other = shallow_copy(self)
-        del other.network_
-        given = drawn[1], rows.weights, noise, self.n_components_, self._targets.finest_unit
-        other._targets = TargetModel.of_rest(*given)
-        other._loss = other._mixture_loss()
-        if are_coupled and np.max(other._loss.reg_covar) > _MOSTLY_FLOOR:
-            return
-        rivals = np.minimum(np.maximum.accumulate(before) + surely, score)
-        is_done = other._learn(X, targets, rows, drawn, plan, rivals)
-        if is_done and other.best_validation_score_ > score + surely:
-            self.__dict__.update(other.__dict__)
-
-    def _is_near(self, rest, targets, weights, least_gain):
-        """Tell whether a line explains so many nats at least, and is near to the networks.
-
-        Near by what it leaves: as if that were normal, or about as small as what networks are
-        wrong by.
-        """
-        model, coupled = self._targets, NOISE_MODELS[self.noise_type].coupled
-        without, within = (
-            normal_log_density(part, weights, coupled, self.reg_covar * model.finest_unit**2)
-            for part in (targets - model.scaling.mean, rest)
-        )
-        if within <= without + least_gain:
-            return False
-        if within > self.best_validation_score_ - _NEAR * self.n_outputs_:
-            return True
-        left = trimmed_mean_squares(model.scaling.standardised(rest + model.scaling.mean))
-        floor = self.reg_covar * model.floor
-        ratio = (left + floor) / (self._squared_errors + floor)
-        return np.log(ratio).mean() < np.log(_AS_CLOSE)
 
     def _partial_fit(self, X, y, sample_weight):
         first = not hasattr(self, "network_")
@@ -218,10 +137,10 @@ class NetworkFitting(NetworkMixtures):
             self._n_steps, self.n_iter_, self.loss_curve_ = 0, 0, []
         else:
             self._go_on()
-        for name in _OF_FIT:  # all networks see these rows
+        for name in OF_FIT:  # all networks see these rows
             self.__dict__.pop(name, None)
-        rest = y[rows.first] - self._on_line(X[rows.first])
-        table, generator = self._table(X, rest, rows), self._generator()
+        residuals = y[rows.first] - self._on_line(X[rows.first])
+        table, generator = self._table(X, residuals, rows), self._generator()
         optimizer = (
             self._optimizer.on(torch_device(self.device))
             if hasattr(self, "_optimizer")
@@ -278,7 +197,7 @@ class NetworkFitting(NetworkMixtures):
     def _n_held_out(self, n_rows):
         if not self.early_stopping:
             return 0
-        share = _told(self.validation_fraction, held_out_share(self.n_estimators_))
+        share = _or_usual(self.validation_fraction, held_out_share(self.n_estimators_))
         return rows_held_out(n_rows, share)
 
     def _resolve_auto(self, n_rows):
@@ -288,12 +207,12 @@ class NetworkFitting(NetworkMixtures):
         """
         before = self.__dict__.get
         usual = before("hidden_layer_sizes_", usual_layers(n_rows, self.n_outputs_))
-        self.hidden_layer_sizes_ = _checked_sizes(_told(self.hidden_layer_sizes, usual))
+        self.hidden_layer_sizes_ = _checked_sizes(_or_usual(self.hidden_layer_sizes, usual))
         noise = NOISE_MODELS[self.noise_type]
         usual = before("n_components_", usual_components(n_rows, self.n_outputs_, noise))
-        self.n_components_ = _told(self.n_components, usual)
-        self.n_estimators_ = _told(self.n_estimators, before("n_estimators_", USUAL_MEMBERS))
-        self.alpha_ = float(_told(self.alpha, before("alpha_", USUAL.weight_decay)))
+        self.n_components_ = _or_usual(self.n_components, usual)
+        self.n_estimators_ = _or_usual(self.n_estimators, before("n_estimators_", USUAL_MEMBERS))
+        self.alpha_ = float(_or_usual(self.alpha, before("alpha_", USUAL.weight_decay)))
         if self.alpha_ * self.learning_rate_init >= 1.0:
             raise ValueError(
                 "alpha times learning_rate_init is what a step takes off every parameter and must "
@@ -305,7 +224,7 @@ class NetworkFitting(NetworkMixtures):
         if self.alpha != "auto" or not self.early_stopping:
             return self._told_plan()
         given = self._architecture(), self._loss, table, self._options(len(table))
-        plan = plan_training(*given, _told(self.batch_size, None), seed)
+        plan = plan_training(*given, _or_usual(self.batch_size, None), seed)
         if self.n_estimators == self.validation_fraction == "auto":
             self.n_estimators_ = plan.n_members
         self.alpha_ = plan.smoothness.weight_decay
@@ -322,7 +241,7 @@ class NetworkFitting(NetworkMixtures):
         """Return the training to go on with to the end."""
         if self.verbose:
             chosen = f"{self.n_estimators_} networks, hidden layers {self.hidden_layer_sizes_}"
-            learned = "" if self.line_ is None else ", of what a line leaves"
+            learned = "" if self.line_ is None else ", of the residuals of a line"
             print(f"[MDNRegressor] {chosen}, weight decay {self.alpha_:.3g}{learned}")
         options, n_held_out = self._options(len(table)), self._n_held_out(len(table))
         if plan.begun is not None and self._is_whole(plan.begun.objective, n_held_out):
@@ -346,7 +265,7 @@ class NetworkFitting(NetworkMixtures):
             max_iter=self.max_iter,
             learning_rate=self.learning_rate_init,
             weight_decay=self.alpha_,
-            n_iter_no_change=_told(self.n_iter_no_change, patience),
+            n_iter_no_change=_or_usual(self.n_iter_no_change, patience),
             tol=self.tol,
         )
 
@@ -366,7 +285,7 @@ class NetworkFitting(NetworkMixtures):
         return flat.to(torch_device(self.device))
 
     def _objective(self, table, flat, n_held_out):
-        size = equal_batch_size(len(table) - n_held_out, _told(self.batch_size, None))
+        size = equal_batch_size(len(table) - n_held_out, _or_usual(self.batch_size, None))
         return MixtureObjective(self._architecture(), self._loss, flat, table, n_held_out, size)
 
     def _architecture(self):

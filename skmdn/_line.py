@@ -1,4 +1,4 @@
-"""A line through the rows, and what it leaves of them: where data are all but linear.
+"""A line through the rows, and their residuals: where data are all but linear.
 
 Networks find a linear function of many features slowly, and from few rows never quite; of several
 targets that vary together they would have to find each sum that hardly varies. Ridge regression
@@ -19,11 +19,13 @@ from skmdn.learning.rows import effective_number, exponents_of
 
 #: Penalties that are tried, relative to the rows, whose features have unit variance.
 _PENALTIES = np.logspace(-6, 3, 19)
-#: Most rows, and numbers in all of them, that a line is drawn through; and rows, beyond as many as
-#: there are targets, that say how good it is.
-_MOST_ROWS, _MOST_NUMBERS, _FEWEST_FREE = 2**16, 2**24, 10
+#: Most rows that a line is drawn through, and most numbers in all of them: its time is bounded.
+_MOST_ROWS = 2**16
+_MOST_NUMBERS = 2**24
+#: Fewest rows, beyond as many as there are targets, that say how good it is.
+_FEWEST_FREE = 10
 #: How far a line goes on, in widths of the rows. Where features have heavy tails, new rows lie
-#: well beyond all that were seen; and what is left of rows left out is that of endless lines.
+#: well beyond all that were seen; and residuals of rows left out are those of endless lines.
 _FARTHEST = 100.0
 
 
@@ -82,50 +84,50 @@ def line_through(X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[Lin
     of_X, of_y = (StandardScaler().fit(part, sample_weight=weights) for part in (X, y))
     roots = np.sqrt(weights)[:, None]
     axes, sizes, directions = svd(roots * of_X.transform(X), full_matrices=False)
-    rest, shrunk = _least_left_out(axes, sizes, roots * of_y.transform(y), weights)
+    residuals, shrunk = _least_left_out(axes, sizes, roots * of_y.transform(y), weights)
     slopes = directions.T @ (shrunk * of_y.scale_) / of_X.scale_[:, None]
     lowest, highest = X.min(axis=0), X.max(axis=0)
     far = _FARTHEST * (highest - lowest)
     line = Line(exponents, lowest - far, highest + far, of_X.mean_, slopes, of_y.mean_)
-    return line, rest / roots * of_y.scale_
+    return line, residuals / roots * of_y.scale_
 
 
 def _least_left_out(
     axes: np.ndarray, sizes: np.ndarray, y: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what is left of each row left out (n, D), and the line along the directions (r, D).
+    """Return residuals (n, D), each row left out, and the line along the directions (r, D).
 
     With the rows ``U diag(s) V'``, centred and times the roots of their weights as y is, and the
     penalty p, H = U diag(s^2 / (s^2 + p)) U' fits y, and a row left out leaves
     ``(y - H y)_i / (1 - H_ii - w_i / sum w)`` (Allen 1974, PRESS); the last term is the level's.
     """
     along, squares = axes.T @ y, sizes**2
-    rest, shrunk = np.full(y.shape, np.inf), np.zeros(along.shape)
+    residuals, shrunk = np.full(y.shape, np.inf), np.zeros(along.shape)
     for penalty in _PENALTIES * weights.sum():
         kept = squares / (squares + penalty)
         free = 1.0 - axes**2 @ kept - weights / weights.sum()
         left = (y - axes @ (kept[:, None] * along)) / free[:, None]
-        better = (left**2).sum(axis=0) < (rest**2).sum(axis=0)
-        rest[:, better] = left[:, better]
+        better = (left**2).sum(axis=0) < (residuals**2).sum(axis=0)
+        residuals[:, better] = left[:, better]
         shrunk[:, better] = (along * sizes[:, None] / (squares + penalty)[:, None])[:, better]
-    return rest, shrunk
+    return residuals, shrunk
 
 
 def normal_log_density(
-    rest: np.ndarray, weights: np.ndarray, coupled: bool, floor: np.ndarray | float = 0.0
+    residuals: np.ndarray, weights: np.ndarray, coupled: bool, floor: np.ndarray | float = 0.0
 ) -> float:
-    """Return the mean log-density of what is left (n, D), as if it were normal.
+    """Return the mean log-density of residuals (n, D), as if they were normal.
 
     Parameters
     ----------
-    rest : ndarray of shape (n, D)
+    residuals : ndarray of shape (n, D)
     weights : ndarray of shape (n,)
     coupled : bool
         Whether targets may be correlated.
     floor : ndarray of shape (D,), default=0.0
         What is added to their variances.
     """
-    moments = rest.T @ (rest * (weights / weights.sum())[:, None])
+    moments = residuals.T @ (residuals * (weights / weights.sum())[:, None])
     moments = moments if coupled else np.diag(np.diag(moments))
     log_volume = np.linalg.slogdet(moments + np.diag(np.zeros(len(moments)) + floor))[1]
     return -0.5 * float(log_volume + len(moments) * (1.0 + math.log(2.0 * math.pi)))

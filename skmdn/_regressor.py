@@ -2,7 +2,7 @@
 
 What it does comes from the classes it is made of, from the bottom up: `_prediction` answers from
 the mixtures of rows, `_conformal` adds sets that are calibrated, `_networks` makes mixtures of
-what networks say, `_fitting` trains the networks.
+what networks say, `_fitting` trains networks, `_residuals` tries a line as well.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import torch
 from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skmdn._fitting import NetworkFitting
 from skmdn._prediction import POINT_ESTIMATES, replaced
+from skmdn._residuals import ResidualFitting
 from skmdn.learning.network import ACTIVATIONS
 from skmdn.learning.noise import NOISE_MODELS
 
 
-class MDNRegressor(NetworkFitting, RegressorMixin, BaseEstimator):
+class MDNRegressor(ResidualFitting, RegressorMixin, BaseEstimator):
     """Mixture density network: learns the whole conditional distribution p(y|x).
 
     A neural network outputs the weights, means and covariances of a Gaussian mixture (Bishop

@@ -14,12 +14,20 @@ from skmdn.learning.rows import effective_number
 #: Variances of what varies by less have lost their digits.
 _LEAST_SPREAD = 1e-150
 #: A target is all but a sum of those before it if they leave no more than this share of its
-#: variance unexplained; so many degrees of freedom must be left to tell.
-_ALL_BUT_A_SUM, _FEWEST_FREE = 1e-4, 10
-#: Share of a target's values that are its densest, and how many these must be; the most that a
-#: floor is, in units of their variance, that of all being one; and the least: with the usual
-#: ``reg_covar``, a standard deviation that single precision tells from none.
-_DENSEST, _FEWEST_DENSEST, _OF_DENSEST, _LEAST_FLOOR = 0.1, 5, 1000.0, 1e-8
+#: variance unexplained,
+_ALL_BUT_A_SUM = 1e-4
+#: as told by at least so many degrees of freedom.
+_FEWEST_FREE = 10
+#: Share of a target's values that counts as its densest.
+_DENSEST = 0.1
+#: Fewest such values that tell how dense they are.
+_FEWEST_DENSEST = 5
+#: Largest floor, relative to that of values that are all as dense as the densest. At 1, it would
+#: cost 0.09 nats on yacht, whose targets lie close together at one end.
+_OF_DENSEST = 1000.0
+#: Smallest floor, as a share of the usual one: with the usual ``reg_covar``, a standard deviation
+#: that single precision tells from none.
+_LEAST_FLOOR = 1e-8
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.noise import NoiseModel, coupling_unit
 from skmdn.learning.rows import effective_number
 
-#: Least unit of what a line leaves, in units of the whole: smaller numbers are rounding.
+#: Least unit of residuals, in units of the targets themselves: smaller numbers are rounding.
 _LEAST_LEFT = 1e-3
 
 
@@ -86,18 +86,26 @@ class TargetModel:
         return cls._learned_in(scaling, atoms, floor, y, weights, noise, n_components, n_expected)
 
     @classmethod
-    def of_rest(
-        cls, rest: Array, weights: Array, noise: NoiseModel, n_components: int, whole: Array
+    def of_residuals(
+        cls, residuals: Array, weights: Array, noise: NoiseModel, n_components: int, whole: Array
     ) -> TargetModel:
-        """Look at what a line leaves of targets (n, D) that have no atoms.
+        """Look at the residuals (n, D) of a line through targets that have no atoms.
 
         The floor on variances is that of the targets themselves, in the units ``whole`` (D,).
         """
-        scaling = target_scaling(rest, weights, not noise.per_target, _LEAST_LEFT * whole)
+        scaling = target_scaling(residuals, weights, not noise.per_target, _LEAST_LEFT * whole)
         if noise.coupled:
-            scaling = scaling.decorrelated(rest, weights)
-        given = rest, weights, noise, n_components, effective_number(weights)
-        return cls._learned_in(scaling, rest[:0], (whole / scaling.unit) ** 2, *given)
+            scaling = scaling.decorrelated(residuals, weights)
+        return cls._learned_in(
+            scaling,
+            atoms=residuals[:0],
+            floor=(whole / scaling.unit) ** 2,
+            y=residuals,
+            weights=weights,
+            noise=noise,
+            n_components=n_components,
+            n_expected=effective_number(weights),
+        )
 
     @classmethod
     def _learned_in(

@@ -51,8 +51,9 @@ ARROWS = [
         r"skmdn\._networks",
         rf"skmdn\._(out_of_fold|prediction|conformal|line|targets)|{DISTRIBUTION}|{LEARNING}",
     ),
-    (r"skmdn\._fitting", rf"skmdn\._(networks|out_of_fold|prediction|line|targets)|{LEARNING}"),
-    (r"skmdn\._regressor", rf"skmdn\._(prediction|fitting)|{LEARNING}"),
+    (r"skmdn\._fitting", rf"skmdn\._(networks|out_of_fold|targets)|{LEARNING}"),
+    (r"skmdn\._residuals", rf"skmdn\._(fitting|line|prediction|targets)|{LEARNING}"),
+    (r"skmdn\._regressor", rf"skmdn\._(prediction|residuals)|{LEARNING}"),
     (r"skmdn\._autoregressive", rf"skmdn\._(prediction|regressor)|{DISTRIBUTION}"),
 ]
 
@@ -64,7 +65,7 @@ LIBRARIES = [
     (r"skmdn\.learning\.threads", {"torch", "threadpoolctl"}, set()),
     (rf"(?!skmdn\.learning\.threads$){LEARNING}", NUMERIC | {"torch"}, set()),
     (
-        r"skmdn\.(_prediction|_conformal|_scaling|_line|_targets|_out_of_fold|metrics(\..+)?)",
+        r"skmdn\.(_prediction|_conformal|_scaling|_line|_residuals|_targets|_out_of_fold|metrics(\..+)?)",
         NUMERIC,
         set(),
     ),

@@ -215,6 +215,6 @@ def test_what_a_line_leaves_has_the_floor_of_the_target():
     weights, rest = np.ones(200), 0.3 * rng.normal(size=(200, 2))
     whole = np.array([3.0, 1e-3])
     noise = NOISE_MODELS["diagonal"]
-    left = TargetModel.of_rest(rest, weights, noise, 3, whole)
+    left = TargetModel.of_residuals(rest, weights, noise, 3, whole)
     found = left.loss(noise, 3, 1e-6, 1.0).reg_covar
     assert_allclose(found[:, 0] * left.scaling.unit**2, 1e-6 * whole**2)

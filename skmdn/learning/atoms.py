@@ -23,22 +23,31 @@ import numpy as np
 
 from .arrays import Array, converted
 
-#: Distinct rows that have to share a value, or a share of all rows where so many are distinct:
-#: with few different X, a value can be common and yet be on few distinct rows.
-_LEAST_ROWS, _LARGE_SHARE, _ENOUGH_ROWS = 10, 0.25, 40
-#: Where such values are no more than this, and this share of the rows has one of them, y lies on a
-#: grid, and all of them are atoms; with them all others that so few rows share, if these are not
-#: too many: what is rare among grades is a grade.
-_MOST_VALUES, _SHARE_OF_GRID, _FEWEST_ROWS = 100, 0.9, 2
-#: Else those are atoms that have this share of the rows, and so many times that of the value which
-#: a typical other row has. Single values of a fine grid would do harm: the components of the rest
-#: would become peaks at the other ones.
-_LEAST_SHARE, _TIMES_TYPICAL = 0.02, 5.0
+#: Distinct rows that have to share a value for it to be common.
+_LEAST_ROWS = 10
+#: Share of all rows that is enough, too: with few different X, a value can be common and yet be on
+#: few distinct rows;
+_LARGE_SHARE = 0.25
+#: if at least so many rows are distinct.
+_ENOUGH_ROWS = 40
+#: y lies on a grid, and all common values are atoms, where these are no more than so many,
+_MOST_VALUES = 100
+#: and this share of the rows has one of them.
+_SHARE_OF_GRID = 0.9
+#: On a grid, values that so few rows share are atoms, too: what is rare among grades is a grade.
+_FEWEST_ROWS = 2
+#: Else those values are atoms that have this share of the rows,
+_LEAST_SHARE = 0.02
+#: and so many times that of the value which a typical other row has. Single values of a fine grid
+#: would do harm: the components of the rest would become peaks at the other ones.
+_TIMES_TYPICAL = 5.0
 #: Variance of the widest component, in squared units of the standardised targets.
 _WIDEST = 9.0
-#: Most targets of all atoms that leave some open, of which much is to be learned, and how many
-#: such atoms there may be however many targets. Of more, those of most rows are taken.
-_MOST_OPEN, _FEWEST_OPEN = 64, 4
+#: Most targets, in all, of atoms that leave some open: much is to be learned of these. Of more
+#: atoms, those of most rows are taken.
+_MOST_OPEN = 64
+#: Such atoms that there may be however many targets there are.
+_FEWEST_OPEN = 4
 
 
 def find_atoms(y: np.ndarray, weights: np.ndarray, may_be_open: bool = True) -> np.ndarray:

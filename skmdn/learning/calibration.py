@@ -32,16 +32,25 @@ _MOST_ROWS = 2**14
 _MOST_PAIRS = 512
 #: Most steps of a search that is to end.
 _MOST_SEARCHED = 50
-#: By how much more pooling M lowers a factor than pooling two does: the first less the second / M.
-_OF_MANY, _OF_FEW = 2.4, 2.8
-#: Least share of a factor left by pooling; and the pairs at which what their likelihoods tell
-#: counts as much as what their moments do.
-_LEAST_SHARE, _PAIRS_TO_TRUST = 0.15, 60
-#: The grid of factors: their ratio, and the first and last, in steps from a member's own.
-_RATIO, _FIRST, _LAST = 1.1, -24, 8
-#: One member in so many, or one of eight at least, may speak for the tails: by how many steps its
-#: variances are larger, 10, 31 or 97 times.
-_TAIL_MEMBERS, _FEWEST_WITH_TAILS, _TAIL_STEPS = 16, 8, (0, 24, 36, 48)
+#: Pooling M lowers a factor by ``_OF_MANY - _OF_FEW / M`` times as much as pooling two does; see
+#: `pooled_factors`.
+_OF_MANY = 2.4
+_OF_FEW = 2.8
+#: Least share of a factor that pooling may leave.
+_LEAST_SHARE = 0.15
+#: Pairs at which what their likelihoods tell counts as much as what their moments do.
+_PAIRS_TO_TRUST = 60
+#: Ratio of neighbours on the grid of factors.
+_RATIO = 1.1
+#: First and last of the grid, in steps from a member's own factor: 0.1 to 2.1 times that.
+_FIRST = -24
+_LAST = 8
+#: One member in so many may speak for the tails,
+_TAIL_MEMBERS = 16
+#: or one of fewer, but of at least so many.
+_FEWEST_WITH_TAILS = 8
+#: By how many steps of the grid its variances may be larger: 1, 10, 31 or 97 times.
+_TAIL_STEPS = (0, 24, 36, 48)
 #: Share of squared errors that are not far out.
 _NOT_FAR = 0.99
 #: Fewest pairs that can tell of tails.

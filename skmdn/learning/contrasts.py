@@ -15,9 +15,11 @@ from .rows import effective_number, exponents_of
 #: Rows for each feature and contrast below which these do more harm than good.
 _ROWS_A_FEATURE = 50
 #: A sum of features, by coefficients whose squares, each times the variance of its feature, add up
-#: to one, is a contrast if its own variance is less than this; and more than so many times what
-#: rounding makes of it.
-_CONTRAST, _TIMES_ROUNDING = 0.025, 10.0
+#: to one, is a contrast if its own variance is less than this (two features correlated by more
+#: than 0.975). Sums of up to 0.2 did harm on small real sets.
+_CONTRAST = 0.025
+#: Its variance must be more than so many times what rounding makes of it.
+_TIMES_ROUNDING = 10.0
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,10 @@ from scipy.special import ndtri
 
 from .contrasts import Contrasts
 
-#: Knots of each feature's map, and rows they are read off.
-_KNOTS, _ROWS = 256, 2**16
+#: Most knots of each feature's map.
+_KNOTS = 256
+#: Most rows that they are read off.
+_ROWS = 2**16
 #: Ranks, from 0 to 1, are at least this far from the ends.
 _LEAST_RANK = 1e-9
 

@@ -16,8 +16,10 @@ from .network import ACTIVATIONS, Architecture
 #: the squared slope of the link).
 _STARTING_VARIANCE = 0.25
 #: Rows up to which frequencies start where the architecture says; beyond, they grow as the root of
-#: their number, to twice as high at the most.
-_PLAIN_ROWS, _MOST_REFINED = 2000, 2.0
+#: their number,
+_PLAIN_ROWS = 2000
+#: but not to more than so many times as high.
+_MOST_REFINED = 2.0
 #: Share of the rows that are at an atom, and that are at none, at least, as far as the starting
 #: weights go.
 _LEAST_SHARE = 1e-3

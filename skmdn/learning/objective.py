@@ -20,9 +20,12 @@ from .network import Architecture, raw_outputs
 from .shares import Batch, Share
 from .threads import n_shares, threads_for, threads_of_shares
 
-#: Share of the rows that all members together hold out, where there are so many of them; that
-#: each holds out, where there are fewer.
-_BY_ALL, _FEWEST_SHARING, _BY_EACH = 1.25, 5, 0.1
+#: Share of the rows that all members together hold out: each row once, a quarter twice;
+_BY_ALL = 1.25
+#: where there are at least so many members.
+_FEWEST_SHARING = 5
+#: Share of the rows that each of fewer members holds out.
+_BY_EACH = 0.1
 #: Numbers that are gathered at once.
 _CACHED_NUMBERS = 2**18
 

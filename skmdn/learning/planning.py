@@ -83,8 +83,10 @@ class _Candidate(NamedTuple):
     least_lead: float
 
 
-#: What suits most data, and ragged functions, where rows are many enough to show one.
-USUAL, _ROUGH = Smoothness(0.02, 1.0), Smoothness(0.004, 10.0)
+#: What suits most data.
+USUAL = Smoothness(0.02, 1.0)
+#: What suits ragged functions, where rows are many enough to show one.
+_ROUGH = Smoothness(0.004, 10.0)
 #: With few rows, a fit takes not much longer than a trial, and differences may be chance. Without
 #: noise, scores rise for long, and those that rose first may be left behind.
 _OF_FEW_ROWS = _Rule(8, 4, 4, n_errors=2.5, most_learned=0.6)
@@ -93,26 +95,43 @@ _OF_MANY_ROWS = _Rule(5, 5, 15, n_errors=0.0, most_learned=math.inf)
 _OF_SEVERAL_TARGETS = _OF_FEW_ROWS._replace(n_checks=8, n_errors=1.5)
 #: Fewest members that tell how much of what they say is chance.
 _FEWEST_MEMBERS = 5
-#: Where rows begin to be many; most that are looked at, as many as any training starts from.
-_MANY_ROWS, _MOST_ROWS = 2000, NormalScores.max_rows
-#: Few rows that are fewer than this for each feature call for smoothness without a trial, but not
-#: for as much decay as rows that show noise.
-_ROWS_A_FEATURE, _OF_WIDE_DATA = 20, Smoothness(0.1, 0.25)
-#: What is clearly better, and hardly.
-_CLEARLY, _HARDLY = 0.01, 0.001
+#: Where rows begin to be many.
+_MANY_ROWS = 2000
+#: Most rows that trials look at: as many as any training starts from.
+_MOST_ROWS = NormalScores.max_rows
+#: Few rows that are fewer than this for each feature call for smoothness without a trial,
+_ROWS_A_FEATURE = 20
+#: but not for as much decay as rows that show noise.
+_OF_WIDE_DATA = Smoothness(0.1, 0.25)
+#: What is clearly better, in nats a target;
+_CLEARLY = 0.01
+#: and hardly better.
+_HARDLY = 0.001
 #: Rows from which on a fit takes so long that a few members may do.
 _LONG_FIT = 10_000
 #: They will where mixing all surely gains less than this: M of them lack about 1/M of it.
 _LITTLE = 0.01
-#: Networks where nothing says that fewer suffice, and multiplications of a pass of all rows
-#: through all of them beyond which they are fewer: so many took two cores 4 s, a fit minutes.
-USUAL_MEMBERS, _MOST_WORK = 16, 2.7e10
-#: Units of a hidden layer, times the root of the rows; fewest, and most of them for up to so many
-#: targets, which share the layers. More of them fill more.
-_UNITS, _FEWEST_UNITS, _MOST_UNITS, _FEW_TARGETS = 1.25, 24, 48, 3
-#: Components of a network for one target; most for several, where rows are as many for each raw
-#: output and these not more than so many: steps would take long.
-_FEWEST_COMPONENTS, _MOST_COMPONENTS, _ROWS_AN_OUTPUT, _MOST_OUTPUTS = 5, 12, 3, 240
+#: Networks where nothing says that fewer suffice.
+USUAL_MEMBERS = 16
+#: Multiplications of a pass of all rows through all networks beyond which these are fewer: so many
+#: took two cores 4 s, a fit minutes.
+_MOST_WORK = 2.7e10
+#: Units of a hidden layer for each root of the rows.
+_UNITS = 1.25
+#: Fewest units of a hidden layer,
+_FEWEST_UNITS = 24
+#: and most of them for few targets; more targets, which share the layers, fill more.
+_MOST_UNITS = 48
+#: Targets that are few.
+_FEW_TARGETS = 3
+#: Components of a network for one target, and fewest for several,
+_FEWEST_COMPONENTS = 5
+#: and most of them,
+_MOST_COMPONENTS = 12
+#: where there are so many rows for each raw output, or more,
+_ROWS_AN_OUTPUT = 3
+#: and raw outputs are no more than so many: steps would take long.
+_MOST_OUTPUTS = 240
 
 
 def usual_layers(n_rows: float, n_targets: int) -> tuple[int, ...]:

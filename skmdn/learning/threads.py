@@ -9,11 +9,12 @@ from functools import cache
 import torch
 from threadpoolctl import ThreadpoolController
 
-#: Multiplications that pay for two of torch's threads, and for more than two. With one thread,
-#: NumPy does the work (see `skmdn.learning.arrays`), whose small operations take half as long: on
-#: two cores, nine sizes of smaller steps took 0.9 to 2.0 times as long with two threads (median
-#: 1.3). What more cores would gain was not measured.
-_WORTH_TWO, _WORTH_MORE = 2**28, 2**24
+#: Multiplications that pay for two of torch's threads. With one thread, NumPy does the work (see
+#: `skmdn.learning.arrays`), whose small operations take half as long: on two cores, nine sizes of
+#: smaller steps took 0.9 to 2.0 times as long with two threads (median 1.3).
+_WORTH_TWO = 2**28
+#: Multiplications that pay for more than two threads; a guess, not measured.
+_WORTH_MORE = 2**24
 #: Multiplications of a step that pay for a thread which takes some of the members. Threads wait
 #: for each other wherever Python is needed: on two cores, eight sizes of steps of 2^24 to 2^28
 #: took 0.6 to 1.06 of the time (median 0.85), smaller ones 0.9 to 3 times as long.

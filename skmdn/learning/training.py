@@ -104,17 +104,23 @@ _WARM_UP = 20
 _STEPS_PER_CHECK = 50
 #: Share of the checks so far that must pass without a better score, too, before the step falls.
 _PATIENCE = 0.05
-#: Where the step falls from, relative to where it stood before, and over how many steps: this
-#: share of those taken, and so many at least.
-_FALL_FROM, _FALL_SHARE, _LEAST_FALL = 0.4, 1.2, 200
+#: Where the step falls from, relative to where it stood before.
+_FALL_FROM = 0.4
+#: Over how many steps it falls: this share of those taken,
+_FALL_SHARE = 1.2
+#: and so many at least.
+_LEAST_FALL = 200
 #: Nats that scores must rise, after the first check or in the later half of a fall, for there to
 #: be something left to learn. Where they rose by less after the first check, a fall of more than a
 #: pass gains a thousandth, and takes as long as all did.
 LEAST_LEARNED = 0.04
 #: Checks without a better score that end training while the step falls: many, as scores often rise
-#: again at its end; but few where they are below the best by more than this share of what was
-#: learned: such a loss is not made up for.
-_LATE_PATIENCE, _PATIENCE_WITH_LOSS, _CLEAR_LOSS = 10, 2, 0.05
+#: again at its end;
+_LATE_PATIENCE = 10
+#: but few where the score is clearly below the best: such a loss is not made up for.
+_PATIENCE_WITH_LOSS = 2
+#: The share of what was learned that is a clear loss.
+_CLEAR_LOSS = 0.05
 
 
 def usual_patience(n_rows: int) -> int:

@@ -1,0 +1,99 @@
+"""`fit`: networks of the targets and, where a line explains much of them, of its residuals."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skmdn._fitting import OF_FIT, NetworkFitting
+from skmdn._line import is_drawable, line_through, normal_log_density
+from skmdn._prediction import shallow_copy
+from skmdn._targets import TargetModel
+from skmdn.learning.calibration import trimmed_mean_squares
+from skmdn.learning.noise import NOISE_MODELS
+from skmdn.learning.rows import canonical_rows, dense
+
+#: A line is near to networks if its residuals are, as if they were normal, not more than so many
+#: nats a target less likely;
+_NEAR = 0.3
+#: or, however they are distributed, of at most so many times the squared error.
+_AS_CLOSE = 1.25
+#: Checks at each of which networks of residuals must be better than those of the targets were.
+_LEADING_CHECKS = 4
+#: Largest share of a residual's variance that the floor may be, where other targets are coupled to
+#: it: they would be explained by noise that is not there.
+_MOSTLY_FLOOR = 0.1
+
+
+class ResidualFitting(NetworkFitting):
+    """Networks of the targets, or of the residuals of a line, whichever are surely better."""
+
+    def _fit(self, X, y, sample_weight, continued):
+        X, y, weights = self._check_training(X, y, sample_weight, reset=not continued)
+        rows = canonical_rows(X, y, weights)
+        targets = y[rows.first]
+        for name in ("_optimizer", *OF_FIT):
+            self.__dict__.pop(name, None)
+        if continued:
+            self._go_on()
+            self._learn(X, targets, rows, self._redrawn(X, targets, rows), self._told_plan())
+        else:
+            self._start(X, targets, rows, are_all=True)
+            plan = self._learn(X, targets, rows)
+            if self._may_be_linear(rows.weights):
+                self._learn_residuals(X, targets, rows, plan._replace(begun=None))
+
+    def _redrawn(self, X, targets, rows):
+        """Return the line, drawn anew if these rows can tell, and their residuals."""
+        if self.line_ is None:
+            return None
+        if is_drawable(self.n_features_in_, self.n_outputs_, rows.weights):
+            return line_through(dense(X[rows.first]), targets, rows.weights)
+        return self.line_, targets - self._on_line(X[rows.first])
+
+    def _may_be_linear(self, weights):
+        """Tell whether a line through the rows is worth a look."""
+        is_judged = self.early_stopping and self.atoms_.size == 0
+        return is_judged and is_drawable(self.n_features_in_, self.n_outputs_, weights)
+
+    def _learn_residuals(self, X, targets, rows, plan):
+        """Learn the residuals of a line instead, if that makes held-out rows surely likelier."""
+        score, before = self.best_validation_score_, self.validation_scores_[:_LEADING_CHECKS]
+        noise = NOISE_MODELS[self.noise_type]
+        are_coupled = noise.n_couplings(1, self.n_outputs_) > 0
+        line, residuals = line_through(dense(X[rows.first]), targets, rows.weights)
+        # Held-out rows may favour either by chance, which falls as the root of their number.
+        surely = np.sqrt(self.n_outputs_ / len(targets))
+        least_gain = -np.inf if are_coupled else surely
+        if not self._is_near(residuals, targets, rows.weights, least_gain):
+            return
+        other = shallow_copy(self)
+        del other.network_
+        other._targets = TargetModel.of_residuals(
+            residuals, rows.weights, noise, self.n_components_, whole=self._targets.finest_unit
+        )
+        other._loss = other._mixture_loss()
+        if are_coupled and np.max(other._loss.reg_covar) > _MOSTLY_FLOOR:
+            return
+        rivals = np.minimum(np.maximum.accumulate(before) + surely, score)
+        is_done = other._learn(X, targets, rows, (line, residuals), plan, rivals)
+        if is_done and other.best_validation_score_ > score + surely:
+            self.__dict__.update(other.__dict__)
+
+    def _is_near(self, residuals, targets, weights, least_gain):
+        """Tell whether a line explains so many nats at least, and is near to the networks.
+
+        Near by its residuals: as if they were normal, or about as small as the networks' errors.
+        """
+        model, coupled = self._targets, NOISE_MODELS[self.noise_type].coupled
+        without, within = (
+            normal_log_density(part, weights, coupled, self.reg_covar * model.finest_unit**2)
+            for part in (targets - model.scaling.mean, residuals)
+        )
+        if within <= without + least_gain:
+            return False
+        if within > self.best_validation_score_ - _NEAR * self.n_outputs_:
+            return True
+        left = trimmed_mean_squares(model.scaling.standardised(residuals + model.scaling.mean))
+        floor = self.reg_covar * model.floor
+        ratio = (left + floor) / (self._squared_errors + floor)
+        return np.log(ratio).mean() < np.log(_AS_CLOSE)

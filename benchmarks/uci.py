@@ -109,7 +109,7 @@ ABLATIONS = {
         }
     ),
     "no tails": Variant(patches={"skmdn.learning.calibration._TAIL_STEPS": (0,)}),
-    "no curve of targets": Variant(patches={"skmdn.learning.link._MOST_MISFIT": 0.0}),
+    "no curve of targets": Variant(patches={"skmdn.learning.curve._MOST_MISFIT": 0.0}),
     "frequencies near 0": Variant(
         patches={_ARCHITECTURE: partial(Architecture, frequency_scale=0.01)}
     ),

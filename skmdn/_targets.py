@@ -15,8 +15,8 @@ from skmdn._scaling import (
 )
 from skmdn.distribution.scale import Array
 from skmdn.learning.atoms import Pins, StillComponents, at_atoms, elsewhere, find_atoms
+from skmdn.learning.curve import JohnsonCurve
 from skmdn.learning.features import NormalScores
-from skmdn.learning.link import JohnsonLink
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.noise import NoiseModel, coupling_unit
 from skmdn.learning.rows import effective_number
@@ -36,7 +36,7 @@ class TargetModel:
         Values that many rows share, in units of y, NaN where open.
     pins : Pins or None
         What of the components is not learned, if some atoms are open.
-    link : JohnsonLink or None
+    curve : JohnsonCurve or None
         The curves that means are learned along, if each has a variance of its own.
     has_widest : bool
         Whether there are atoms or outliers, and so components that stay where they are.
@@ -49,7 +49,7 @@ class TargetModel:
     scaling: TargetScaling
     atoms: Array
     pins: Pins | None
-    link: JohnsonLink | None
+    curve: JohnsonCurve | None
     has_widest: bool
     coupling_unit: float
     floor: Array
@@ -124,14 +124,14 @@ class TargetModel:
         own = weights[: len(sample)]
         at, standardised = at_atoms(sample, atoms), scaling.standardised(y)
         free = [elsewhere(at[:, said]) for said in ~np.isnan(atoms.T)]  # target by target
-        curve = JohnsonLink.fit(standardised[: len(sample)], own[:, None] * np.transpose(free))
+        curve = JohnsonCurve.fit(standardised[: len(sample)], own[:, None] * np.transpose(free))
         has_widest = len(atoms) > 0 or curve.has_outliers(standardised)
         n_targets = y.shape[1]
         return cls(
             scaling,
             atoms,
             pins=_pins_at(atoms, own @ at / own.sum(), scaling, noise, n_components),
-            link=curve if noise.all_free(n_components, n_targets) else None,
+            curve=curve if noise.all_free(n_components, n_targets) else None,
             has_widest=noise.per_component and has_widest,
             coupling_unit=coupling_unit(n_expected, noise.n_couplings(n_components, n_targets)),
             floor=floor,
@@ -149,7 +149,7 @@ class TargetModel:
             n_targets=self.atoms.shape[1],
             noise=noise,
             reg_covar=self._floor(reg_covar, noise),
-            link=self.link,
+            curve=self.curve,
             still=still if self.has_widest else None,
             pins=self.pins,
             coupling_unit=self.coupling_unit,

@@ -17,7 +17,7 @@ import torch
 
 from skmdn import MDNRegressor
 from skmdn.learning import network, objective, shares
-from skmdn.learning.link import JohnsonLink
+from skmdn.learning.curve import JohnsonCurve
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import ACTIVATIONS, Architecture
 from skmdn.learning.noise import NOISE_MODELS
@@ -84,8 +84,8 @@ def tensors(thing):
 @pytest.mark.parametrize("noise_type", NOISE_MODELS)
 def test_a_step_stays_on_its_device_in_single_precision(noise_type, activation):
     noise = NOISE_MODELS[noise_type]
-    link = JohnsonLink.fit(Y, np.ones(len(Y))) if noise.all_free(3, 2) else None
-    loss = MixtureLoss(3, 2, noise, reg_covar=1e-6, link=link)
+    curve = JohnsonCurve.fit(Y, np.ones(len(Y))) if noise.all_free(3, 2) else None
+    loss = MixtureLoss(3, 2, noise, reg_covar=1e-6, curve=curve)
     architecture = Architecture(2, 4, loss.n_outputs, (8, 8), activation)
     flat = torch.empty(architecture.n_parameters, dtype=torch.float32, device="meta")
     table = torch.empty(40, 4 + 2 + 1, dtype=torch.float32, device="meta")

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import special, stats
 
 from skmdn import AutoregressiveMDNRegressor, MDNRegressor
-from skmdn.learning.link import JohnsonLink
+from skmdn.learning.curve import JohnsonCurve
 
 NOISE_TYPES = ["full", "diagonal", "isotropic"]
 SD = 0.5
@@ -240,13 +240,13 @@ def test_the_curve_of_the_targets_is_that_of_the_rest(targets):
     """
     model = small(max_iter=1).fit(X, targets)
     standardised = model._targets.scaling.standardised(targets)
-    scores = model._targets.link.inverse(standardised.T).T
+    scores = model._targets.curve.inverse(standardised.T).T
     positive = targets[:, 0] > 0
     assert stats.skew(standardised[positive, 0]) > 1.5
     assert abs(stats.skew(scores[positive, 0])) < 0.5
     for d in range(1, targets.shape[1]):
-        alone = JohnsonLink.fit(standardised[:, [d]], np.ones(300))
-        assert_allclose(model._targets.link.gamma[d], alone.gamma[0], rtol=1e-3, atol=1e-3)
+        alone = JohnsonCurve.fit(standardised[:, [d]], np.ones(300))
+        assert_allclose(model._targets.curve.gamma[d], alone.gamma[0], rtol=1e-3, atol=1e-3)
 
 
 def test_there_are_as_many_components_where_all_rows_are_at_open_atoms():

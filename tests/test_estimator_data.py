@@ -18,7 +18,7 @@ from skmdn import MDNRegressor, NormalMixture
 from skmdn._networks import pooled
 from skmdn._scaling import TargetScaling
 from skmdn.learning.atoms import Pins, StillComponents
-from skmdn.learning.link import JohnsonLink
+from skmdn.learning.curve import JohnsonCurve
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.noise import NOISE_MODELS
 
@@ -378,7 +378,7 @@ def test_both_densities_are_the_same_number(noise_type, n_targets, kind):
     if kind in ("atoms", "all"):
         loss = replace(loss, still=StillComponents.at(y[0, :, :2].T, 1e-6))
     if kind in ("a curve", "all") and noise.all_free(4, n_targets):
-        loss = replace(loss, link=JohnsonLink.fit(np.exp(y[0].T / 3), np.ones(50)))
+        loss = replace(loss, curve=JohnsonCurve.fit(np.exp(y[0].T / 3), np.ones(50)))
     if kind == "all" and noise.all_free(4, n_targets) and n_targets > 1:
         atoms = np.where(np.arange(n_targets) == 0, y[0, 0, 3], np.nan)[None]
         loss = replace(loss, pins=Pins.at(atoms, [2], 2, noise.coupled))

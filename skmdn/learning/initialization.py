@@ -13,7 +13,7 @@ from .loss import MixtureLoss
 from .network import ACTIVATIONS, Architecture
 
 #: Variance of every component at the start, in squared units of the standardised targets (times
-#: the squared slope of the link).
+#: the squared slope of the curve).
 _STARTING_VARIANCE = 0.25
 #: Rows up to which frequencies start where the architecture says; beyond, they grow as the root of
 #: their number,
@@ -102,7 +102,7 @@ def starting_head_bias(loss: MixtureLoss, means: np.ndarray, log_odds: np.ndarra
     logits, locations, raw_variances, _ = loss.split(bias)
     logits[0, loss.n_weights - len(log_odds) :, 0] = log_odds
     means = means[None, :, :, None]
-    locations[:] = means if loss.link is None else loss.link.inverse(means)
+    locations[:] = means if loss.curve is None else loss.curve.inverse(means)
     raw_variances[:] = math.log(_STARTING_VARIANCE)  # see `excess_variance`
     return bias[0, :, 0]
 

@@ -16,8 +16,8 @@ variance, sigma^2 = reg_covar + exp(a):
 
 A coupling c may be said in a unit of its own; the gradient by what is said is in that unit, too.
 
-With a link (see `skmdn.learning.link`) the raw location is u, mu = m(u), and a component is what a
-normal distribution of u becomes to first order. With M_k = diag(m'(u_k)), all else as before,
+With a curve m (see `skmdn.learning.curve`) the raw location is u, mu = m(u), and a component is
+what a normal distribution of u becomes to first order. With M_k = diag(m'(u_k)), all else as before,
 
     r_k = M_k^-1 (y - mu_k),   e_k = M_k T_k r_k,   sigma^2 = reg_covar + m'(u)^2 exp(a).
 
@@ -49,7 +49,7 @@ import numpy as np
 
 from .arrays import Array, converted, namespace, softmax
 from .atoms import Pins, StillComponents
-from .link import JohnsonLink
+from .curve import JohnsonCurve
 from .noise import NoiseModel, covariance_factor, decorrelated, excess_variance, regressions
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -79,7 +79,7 @@ class MixtureLoss:
         where it is not the same for all.
     fixed_variance : float, default=1.0
         The variance, where the noise model does not learn it.
-    link : JohnsonLink, default=None
+    curve : JohnsonCurve, default=None
         Takes raw locations to means; None where they are the same. Every component and target must
         have a variance of its own.
     still : StillComponents, default=None
@@ -95,7 +95,7 @@ class MixtureLoss:
     noise: NoiseModel
     reg_covar: float | Array
     fixed_variance: float = 1.0
-    link: JohnsonLink | None = None
+    curve: JohnsonCurve | None = None
     still: StillComponents | None = None
     pins: Pins | None = None
     coupling_unit: float = 1.0
@@ -152,10 +152,10 @@ class MixtureLoss:
             fixed = namespace(one).full_like(one, self.fixed_variance)
             return Components(locations, fixed, couplings)
         excess = excess_variance(raw_variances)
-        if self.link is None:
+        if self.curve is None:
             found = Components(locations, excess, couplings)
         else:
-            means, slope, bend = self.link.curve(locations)
+            means, slope, bend = self.curve.at(locations)
             found = Components(means, excess * slope * slope, couplings, slope, bend)
         return found if self.pins is None else found.pinned(self.pins)
 
@@ -258,18 +258,18 @@ class MixtureLoss:
 
     def like(self, array: Array) -> MixtureLoss:
         """Return the same loss for arrays like this."""
-        link = None if self.link is None else self.link.like(array)
+        curve = None if self.curve is None else self.curve.like(array)
         still = None if self.still is None else self.still.like(array)
         pins = None if self.pins is None else self.pins.like(array)
         floor = self.reg_covar
         floor = converted(floor, array) if isinstance(floor, np.ndarray) else floor
-        return replace(self, reg_covar=floor, link=link, still=still, pins=pins)
+        return replace(self, reg_covar=floor, curve=curve, still=still, pins=pins)
 
     def means(self, raw: Array) -> Array:
         """Return the mean (E, D, B) of each member's mixtures."""
         logits, means, _, _ = self.split(raw)
-        if self.link is not None:
-            means = self.link.means(means)
+        if self.curve is not None:
+            means = self.curve.means(means)
         if self.pins is not None:
             means = self.pins.means(means)
         weights = softmax(logits)[0][:, :, None]
@@ -351,7 +351,7 @@ class Components(NamedTuple):
         The variances above their floor; where they are given, the variance.
     couplings : array of shape (E, K, D (D - 1) / 2, B)
     slope, bend : array or None
-        m' and m'' / m' of the link, where there is one.
+        m' and m'' / m' of the curve, where there is one.
     """
 
     means: Array

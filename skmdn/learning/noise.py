@@ -86,7 +86,7 @@ def excess_variance(raw: Array) -> Array:
 
     The logarithm is what is learned: a step then changes a variance by a factor, whatever its
     size. It is bounded so that no input, however far from the training rows, overflows float32,
-    not even where a link is steep (factors of variances, see `MixtureLoss`, come on top).
+    not even where a curve is steep (factors of variances, see `MixtureLoss`, come on top).
     """
     return namespace(raw).exp(raw.clip(-60.0, 30.0))
 

@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 
 from skmdn.learning import network as network_module
 from skmdn.learning.atoms import Pins, StillComponents
-from skmdn.learning.link import JohnsonLink
+from skmdn.learning.curve import JohnsonCurve
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import ACTIVATIONS, Architecture, ClosedForm, MixtureNetwork
 from skmdn.learning.noise import NOISE_MODELS
@@ -91,8 +91,8 @@ def test_network_gradient_is_autograds(activation, hidden, n_plain, kind, genera
 @pytest.mark.parametrize("noise_type", ["full", "diagonal"])
 def test_loss_gradient_with_a_link_is_autograds(noise_type, n_targets, generator):
     skewed = draw(generator, 50, n_targets).exp().numpy()
-    link = JohnsonLink.fit(skewed, np.ones(50))
-    loss = MixtureLoss(4, n_targets, NOISE_MODELS[noise_type], 1e-2, link=link)
+    curve = JohnsonCurve.fit(skewed, np.ones(50))
+    loss = MixtureLoss(4, n_targets, NOISE_MODELS[noise_type], 1e-2, curve=curve)
     check_gradient(loss, generator)
 
 
@@ -105,15 +105,15 @@ def test_loss_gradient_with_atoms_is_autograds(noise_type, n_targets, generator)
     check_gradient(loss, generator)
 
 
-@pytest.mark.parametrize("linked", [False, True], ids=["straight", "linked"])
+@pytest.mark.parametrize("curved", [False, True], ids=["straight", "curved"])
 @pytest.mark.parametrize("noise_type", ["full", "diagonal"])
-def test_loss_gradient_with_open_atoms_is_autograds(noise_type, linked, generator):
+def test_loss_gradient_with_open_atoms_is_autograds(noise_type, curved, generator):
     """What is pinned has none."""
     noise, nan = NOISE_MODELS[noise_type], np.nan
     still = StillComponents.at(np.ones((1, 3)), 1e-2)
     pins = Pins.at(np.array([[0.3, nan, nan], [nan, -0.2, 0.9]]), [2, 1], 1, noise.coupled)
-    link = JohnsonLink.fit(draw(generator, 50, 3).exp().numpy(), np.ones(50)) if linked else None
-    loss = MixtureLoss(4, 3, noise, 1e-2, link=link, still=still, pins=pins)
+    curve = JohnsonCurve.fit(draw(generator, 50, 3).exp().numpy(), np.ones(50)) if curved else None
+    loss = MixtureLoss(4, 3, noise, 1e-2, curve=curve, still=still, pins=pins)
     assert loss.sizes[:3] == (6, 12, 12)
     assert_array_equal(loss.atoms, [[0.3, nan, nan], [nan, -0.2, 0.9], [1.0, 1.0, 1.0]])
     check_gradient(loss, generator)

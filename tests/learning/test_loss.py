@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from skmdn.learning.link import JohnsonLink
+from skmdn.learning.curve import JohnsonCurve
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import Architecture
 from skmdn.learning.noise import NOISE_MODELS
@@ -20,13 +20,13 @@ def draw(*shape):
 
 
 @pytest.mark.parametrize(
-    ("noise_type", "linked"),
+    ("noise_type", "curved"),
     [*((name, False) for name in NOISE_MODELS), ("full", True), ("diagonal", True)],
 )
-def test_factors_multiply_what_is_above_the_floor(noise_type, linked):
+def test_factors_multiply_what_is_above_the_floor(noise_type, curved):
     noise = NOISE_MODELS[noise_type]
-    link = JohnsonLink.fit(np.exp(draw(40, 2)), np.ones(40)) if linked else None
-    loss = MixtureLoss(3, 2, noise, FLOOR, fixed_variance=0.5, link=link)
+    curve = JohnsonCurve.fit(np.exp(draw(40, 2)), np.ones(40)) if curved else None
+    loss = MixtureLoss(3, 2, noise, FLOOR, fixed_variance=0.5, curve=curve)
     raw, factors = draw(4, loss.n_outputs, 5), np.array([0.1, 1.0, 2.0, 30.0])
     before, after = loss.parameters(raw), loss.parameters(raw, factors)
     expected = factors if noise.learned else np.ones(4)
@@ -39,33 +39,33 @@ def test_factors_multiply_what_is_above_the_floor(noise_type, linked):
 @pytest.mark.parametrize("noise_type", ["full", "diagonal"])
 def test_a_component_is_as_wide_as_the_curve_is_steep(noise_type):
     """To first order it is the normal distribution of u, taken through the curve."""
-    link = JohnsonLink.fit(np.exp(draw(40, 2)), np.ones(40))
-    loss = MixtureLoss(1, 2, NOISE_MODELS[noise_type], 1e-30, link=link)
+    curve = JohnsonCurve.fit(np.exp(draw(40, 2)), np.ones(40))
+    loss = MixtureLoss(1, 2, NOISE_MODELS[noise_type], 1e-30, curve=curve)
     raw = draw(1, loss.n_outputs, 3)
     _, u, raw_variances, _ = loss.split(raw)
     raw_variances[:] = -20.0  # sd of u: 4.5e-5
     u_sd, found = float(np.exp(-10.0)), loss.parameters(raw)
-    low, high = (np.moveaxis(link.curve(u + sign * u_sd)[0], -1, 1) for sign in (-1, 1))
+    low, high = (np.moveaxis(curve.at(u + sign * u_sd)[0], -1, 1) for sign in (-1, 1))
     np.testing.assert_allclose(found.sds, (high - low) / 2, rtol=1e-5)
-    np.testing.assert_array_equal(found.means, np.moveaxis(link.curve(u)[0], -1, 1))
+    np.testing.assert_array_equal(found.means, np.moveaxis(curve.at(u)[0], -1, 1))
 
 
 def test_targets_vary_together_along_their_curves():
     """To first order, covariances are those of u times the slopes of both curves."""
-    link = JohnsonLink.fit(np.exp(draw(40, 3)), np.ones(40))
+    curve = JohnsonCurve.fit(np.exp(draw(40, 3)), np.ones(40))
     straight = MixtureLoss(2, 3, NOISE_MODELS["full"], 1e-30)
     raw = draw(2, straight.n_outputs, 4)
-    slope = np.moveaxis(link.curve(straight.split(raw)[1])[1], 2, -1)
+    slope = np.moveaxis(curve.at(straight.split(raw)[1])[1], 2, -1)
     of_u = straight.parameters(raw).factor
-    found = MixtureLoss(2, 3, straight.noise, 1e-30, link=link).parameters(raw).factor
+    found = MixtureLoss(2, 3, straight.noise, 1e-30, curve=curve).parameters(raw).factor
     expected = slope[..., :, None] * (of_u @ of_u.swapaxes(-1, -2)) * slope[..., None, :]
     np.testing.assert_allclose(found @ found.swapaxes(-1, -2), expected, rtol=1e-9)
 
 
 def test_variances_stay_within_single_precision_where_the_curve_is_steepest():
     y = np.random.default_rng(0).standard_cauchy((500, 1))
-    link = JohnsonLink.fit((y - y.mean()) / y.std(), np.ones(500))
-    loss = MixtureLoss(1, 1, NOISE_MODELS["diagonal"], 1e-6, link=link)
+    curve = JohnsonCurve.fit((y - y.mean()) / y.std(), np.ones(500))
+    loss = MixtureLoss(1, 1, NOISE_MODELS["diagonal"], 1e-6, curve=curve)
     raw = np.full((1, loss.n_outputs, 2), 1e3, dtype=np.float32)
     raw[:, 1] = [-1e30, 1e30]
     sds = loss.like(raw).parameters(raw).sds

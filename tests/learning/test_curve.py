@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from skmdn.learning import link as link_module
-from skmdn.learning.link import JohnsonLink
+from skmdn.learning import curve as curve_module
+from skmdn.learning.curve import JohnsonCurve
 
 
-def link(*parameters):
-    return JohnsonLink(*np.array(parameters, dtype=float).reshape(4, 1, 1))
+def curve_of(*parameters):
+    return JohnsonCurve(*np.array(parameters, dtype=float).reshape(4, 1, 1))
 
 
 def fitted(y, weights=None):
     y = np.asarray(y, dtype=float).reshape(len(y), -1)
-    return JohnsonLink.fit(y, np.ones(len(y)) if weights is None else weights)
+    return JohnsonCurve.fit(y, np.ones(len(y)) if weights is None else weights)
 
 
 def column(values):
@@ -27,7 +27,7 @@ def column(values):
 
 
 def slopes(found, y):
-    return found.curve(found.inverse(column(y)))[1][0]
+    return found.at(found.inverse(column(y)))[1][0]
 
 
 PARAMETERS = st.tuples(
@@ -38,7 +38,7 @@ PARAMETERS = st.tuples(
 @given(PARAMETERS, st.lists(st.floats(-3, 3), min_size=1, max_size=5))
 def test_normal_scores_become_johnsons_distribution(parameters, u):
     xi, lambda_, gamma, delta = parameters
-    means = link(*parameters).curve(column(u))[0][0]
+    means = curve_of(*parameters).at(column(u))[0][0]
     theirs = stats.johnsonsu(gamma, delta, loc=xi, scale=lambda_).ppf(stats.norm.cdf(u))
     np.testing.assert_allclose(means, theirs, rtol=1e-6, atol=1e-6 * lambda_)
 
@@ -46,8 +46,8 @@ def test_normal_scores_become_johnsons_distribution(parameters, u):
 @given(PARAMETERS, st.lists(st.floats(-5, 5), min_size=1, max_size=5))
 def test_slope_and_bend_are_derivatives_and_the_inverse_undoes_it(parameters, values):
     u = torch.from_numpy(column(values)).requires_grad_()
-    curve = link(*parameters).like(u)
-    means, slope, bend = curve.curve(u)
+    curve = curve_of(*parameters).like(u)
+    means, slope, bend = curve.at(u)
     torch.testing.assert_close(curve.means(u), means, rtol=0, atol=0)
     (first,) = torch.autograd.grad(means.sum(), u, create_graph=True)
     (second,) = torch.autograd.grad(first.sum(), u)
@@ -100,7 +100,7 @@ def test_rounding_gets_a_straight_curve_whatever_it_is(size):
     np.testing.assert_allclose(fitted(rounding).means(u), u, atol=0.02)
     # What varies by more has a curve that is as steep as it is spread.
     spread = 1e-6 * np.random.default_rng(0).normal(size=200)
-    np.testing.assert_allclose(fitted(spread).curve(column([0.0]))[1], 1e-6, rtol=0.3)
+    np.testing.assert_allclose(fitted(spread).at(column([0.0]))[1], 1e-6, rtol=0.3)
 
 
 def test_each_target_has_its_own_curve():
@@ -125,9 +125,9 @@ def test_weights_of_each_target_leave_rows_out():
     y = np.exp(rng.normal(size=(200, 2)))
     weights = np.ones((200, 2))
     weights[:80, 0], weights[150:, 1] = 0.0, 0.0
-    both = JohnsonLink.fit(y, weights)
+    both = JohnsonCurve.fit(y, weights)
     for d, rows in enumerate((slice(80, None), slice(150))):
-        alone = JohnsonLink.fit(y[rows, d : d + 1], np.ones(200)[rows])
+        alone = JohnsonCurve.fit(y[rows, d : d + 1], np.ones(200)[rows])
         np.testing.assert_array_equal(both.gamma[d], alone.gamma[0])
         np.testing.assert_array_equal(both.xi[d], alone.xi[0])
 
@@ -135,7 +135,7 @@ def test_weights_of_each_target_leave_rows_out():
 def test_nothing_overflows_in_single_precision():
     y = stats.cauchy.rvs(size=500, random_state=0)
     u = np.array([[-1e30, -50.0, 0.0, 50.0, 1e30]], dtype=np.float32)
-    for part in fitted((y - y.mean()) / y.std()).like(u).curve(u):
+    for part in fitted((y - y.mean()) / y.std()).like(u).at(u):
         assert part.dtype == np.float32
         assert np.isfinite(part).all()
 
@@ -179,7 +179,7 @@ def test_outliers_are_what_the_curve_does_not_lead_to(draw, n):
 
 @given(PARAMETERS, st.integers(2, 10**6), st.sampled_from([-1.0, 1.0]))
 def test_one_of_so_many_normal_scores_is_an_outlier_with_a_small_chance(parameters, n, side):
-    curve, border = link(*parameters), side * stats.norm.isf(0.5 * 1e-3 / n)
+    curve, border = curve_of(*parameters), side * stats.norm.isf(0.5 * 1e-3 / n)
     for u, expected in ((0.99 * border, False), (1.01 * border, True)):
         y = np.full((n, 1), curve.means(column([0.0])).item())
         y[-1] = curve.means(column([u]))
@@ -190,6 +190,6 @@ def test_one_of_so_many_normal_scores_is_an_outlier_with_a_small_chance(paramete
 def test_the_gradient_of_the_fit_is_that_of_finite_differences(parameters):
     xi, lambda_, gamma, delta = parameters
     at, y = np.array([xi, np.log(lambda_), gamma, np.log(delta)]), np.linspace(-2, 5, 20)
-    value, gradient = link_module._misfit(at, y)
-    numeric = optimize.approx_fprime(at, lambda p: link_module._misfit(p, y)[0], 1e-6)
+    value, gradient = curve_module._misfit(at, y)
+    numeric = optimize.approx_fprime(at, lambda p: curve_module._misfit(p, y)[0], 1e-6)
     np.testing.assert_allclose(gradient, numeric, rtol=1e-3, atol=1e-3 * (1 + abs(value)))

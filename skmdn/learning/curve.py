@@ -47,7 +47,7 @@ _FARTHEST = 20.0
 
 
 @dataclass(frozen=True)
-class JohnsonLink:
+class JohnsonCurve:
     """The curves of D targets.
 
     Parameters
@@ -61,7 +61,7 @@ class JohnsonLink:
     delta: Array
 
     @classmethod
-    def fit(cls, y: np.ndarray, weights: np.ndarray) -> JohnsonLink:
+    def fit(cls, y: np.ndarray, weights: np.ndarray) -> JohnsonCurve:
         """Fit a curve to each of the standardised targets (n, D).
 
         Rows are weighted, by ``weights`` (n,) or, target by target, (n, D).
@@ -69,11 +69,11 @@ class JohnsonLink:
         found = np.array([_johnson(column) for column in _quantiles(y, weights).T])
         return cls(*found.T[:, :, None].copy())
 
-    def like(self, array: Array) -> JohnsonLink:
+    def like(self, array: Array) -> JohnsonCurve:
         """Return the curves to compute with arrays like this."""
-        return JohnsonLink(*(converted(getattr(self, part.name), array) for part in fields(self)))
+        return JohnsonCurve(*(converted(getattr(self, part.name), array) for part in fields(self)))
 
-    def curve(self, u: Array) -> tuple[Array, Array, Array]:
+    def at(self, u: Array) -> tuple[Array, Array, Array]:
         """Return m, m' and m'' / m' at u (..., D, B); far out they are those of the nearest end.
 
         Gradients made of them go on pulling what is beyond the end back.

@@ -17,7 +17,7 @@ variance, sigma^2 = reg_covar + exp(a):
 A coupling c may be said in a unit of its own; the gradient by what is said is in that unit, too.
 
 With a curve m (see `skmdn.learning.curve`) the raw location is u, mu = m(u), and a component is
-what a normal distribution of u becomes to first order. With M_k = diag(m'(u_k)), all else as before,
+what a normal distribution of u becomes to first order. With M_k = diag(m'(u_k)), else as before,
 
     r_k = M_k^-1 (y - mu_k),   e_k = M_k T_k r_k,   sigma^2 = reg_covar + m'(u)^2 exp(a).
 

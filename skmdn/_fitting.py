@@ -109,6 +109,7 @@ class NetworkFitting(NetworkMixtures):
         first checks are not better than the scores of ``rivals`` is given up: None is returned.
         """
         self.line_, residuals = drawn or (None, targets)
+        self._reach(residuals)
         table, generator = self._table(X, residuals, rows), self._generator()
         plan = plan or self._plan(table, generator.initial_seed())
         training = self._training(table, generator, plan)
@@ -140,6 +141,7 @@ class NetworkFitting(NetworkMixtures):
         for name in OF_FIT:  # all networks see these rows
             self.__dict__.pop(name, None)
         residuals = y[rows.first] - self._on_line(X[rows.first])
+        self._reach(residuals)
         table, generator = self._table(X, residuals, rows), self._generator()
         optimizer = (
             self._optimizer.on(torch_device(self.device))
@@ -188,6 +190,11 @@ class NetworkFitting(NetworkMixtures):
                 "warm_start and partial_fit go on with the networks there are, so n_components, "
                 "noise_type, n_estimators, hidden_layer_sizes and activation must stay the same"
             )
+
+    def _reach(self, targets):
+        """Let components reach these targets, where training goes on with others than before."""
+        self._targets = self._targets.reaching(targets)
+        self._loss = self._mixture_loss()
 
     def _mixture_loss(self):
         reg_covar = float(self.reg_covar)  # a NumPy scalar is double precision

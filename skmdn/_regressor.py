@@ -27,6 +27,7 @@ class MDNRegressor(ResidualFitting, RegressorMixin, BaseEstimator):
     A neural network outputs the weights, means and covariances of a Gaussian mixture (Bishop
     1994). Several networks are trained side by side from different starts, each validated on its
     own part of the rows, and their densities are averaged (Lakshminarayanan et al. 2017).
+    No component lies farther beyond the training targets than these are apart, or is wider.
 
     X and y need no scaling. Each feature is replaced by the normal scores of its ranks, and y is
     learned along a curve on which it is about normal (Johnson 1949), which helps with skewed and

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from skmdn._scaling import (
 )
 from skmdn.distribution.scale import Array
 from skmdn.learning.atoms import Pins, StillComponents, at_atoms, elsewhere, find_atoms
+from skmdn.learning.bounds import Bounds
 from skmdn.learning.curve import JohnsonCurve
 from skmdn.learning.features import NormalScores
 from skmdn.learning.loss import MixtureLoss
@@ -44,6 +45,8 @@ class TargetModel:
         See `skmdn.learning.noise.coupling_unit`.
     floor : ndarray of shape (D,)
         How many times as large as ``reg_covar`` the floor on variances is.
+    reach : ndarray of shape (2, D)
+        The least and greatest of the standardised targets.
     """
 
     scaling: TargetScaling
@@ -53,6 +56,7 @@ class TargetModel:
     has_widest: bool
     coupling_unit: float
     floor: Array
+    reach: Array
 
     @property
     def finest_unit(self) -> Array:
@@ -135,7 +139,14 @@ class TargetModel:
             has_widest=noise.per_component and has_widest,
             coupling_unit=coupling_unit(n_expected, noise.n_couplings(n_components, n_targets)),
             floor=floor,
+            reach=np.stack([standardised.min(axis=0), standardised.max(axis=0)]),
         )
+
+    def reaching(self, y: Array) -> TargetModel:
+        """Return the same for targets that lie where these (n, D) are, too."""
+        standardised = np.concatenate([self.reach, self.scaling.standardised(y)])
+        reach = np.stack([standardised.min(axis=0), standardised.max(axis=0)])
+        return replace(self, reach=reach)
 
     def loss(
         self, noise: NoiseModel, n_components: int, reg_covar: float, fixed_noise_level: float
@@ -153,6 +164,7 @@ class TargetModel:
             still=still if self.has_widest else None,
             pins=self.pins,
             coupling_unit=self.coupling_unit,
+            bounds=Bounds.around(self.reach, noise.per_target),
             fixed_variance=1.0
             if noise.learned
             else fixed_variance(fixed_noise_level, self.scaling.unit[0]),

@@ -43,12 +43,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from .arrays import Array, converted, namespace, softmax
 from .atoms import Pins, StillComponents
+from .bounds import Bounds
+from .components import Components, MixtureParameters
 from .curve import JohnsonCurve
 from .noise import NoiseModel, covariance_factor, decorrelated, excess_variance, regressions
 
@@ -88,6 +90,9 @@ class MixtureLoss:
         What of the components is not learned; None for nothing.
     coupling_unit : float, default=1.0
         The coupling that a raw one of one stands for; see `skmdn.learning.noise.coupling_unit`.
+    bounds : Bounds, default=None
+        How far finished components may reach. The gradient knows none: what is beyond is pulled
+        back as if it were there.
     """
 
     n_components: int
@@ -99,6 +104,7 @@ class MixtureLoss:
     still: StillComponents | None = None
     pins: Pins | None = None
     coupling_unit: float = 1.0
+    bounds: Bounds | None = None
 
     @cached_property
     def sizes(self) -> tuple[int, int, int, int]:
@@ -159,6 +165,11 @@ class MixtureLoss:
             found = Components(means, excess * slope * slope, couplings, slope, bend)
         return found if self.pins is None else found.pinned(self.pins)
 
+    def finished(self, *raw: Array) -> Components:
+        """Return the components within their bounds."""
+        found = self.components(*raw)
+        return found if self.bounds is None else found.within(self.bounds, self.noise.learned)
+
     def variances(self, excess: Array, factors: Factors | None = None) -> Array:
         """Return the variances of components, those above the floor so many times as large.
 
@@ -190,7 +201,7 @@ class MixtureLoss:
         xp = namespace(raw)
         logits, locations, raw_variances, couplings = self.split(raw)
         logits = logits - xp.amax(logits, axis=1, keepdims=True)  # large ones swallow digits
-        found = self.components(locations, raw_variances, couplings)
+        found = self.finished(locations, raw_variances, couplings)
         _, e = self.errors(y, found)
         squares, constant = e * e, softmax(logits)[1] + self.n_targets * _HALF_LOG_2PI
         of_still = self._still_terms(y)
@@ -263,7 +274,8 @@ class MixtureLoss:
         pins = None if self.pins is None else self.pins.like(array)
         floor = self.reg_covar
         floor = converted(floor, array) if isinstance(floor, np.ndarray) else floor
-        return replace(self, reg_covar=floor, curve=curve, still=still, pins=pins)
+        bounds = None if self.bounds is None else self.bounds.like(array)
+        return replace(self, reg_covar=floor, curve=curve, still=still, pins=pins, bounds=bounds)
 
     def means(self, raw: Array) -> Array:
         """Return the mean (E, D, B) of each member's mixtures."""
@@ -272,6 +284,8 @@ class MixtureLoss:
             means = self.curve.means(means)
         if self.pins is not None:
             means = self.pins.means(means)
+        if self.bounds is not None:
+            means = self.bounds.means(means)
         weights = softmax(logits)[0][:, :, None]
         mean = (weights[:, : self.n_components] * means).sum(1)
         if self.still is not None:
@@ -284,7 +298,7 @@ class MixtureLoss:
         Where targets are coupled, each component's variance is that given the targets before.
         """
         logits, *parts = self.split(raw)
-        found, mean = self.components(*parts), self.means(raw)
+        found, mean = self.finished(*parts), self.means(raw)
         weights = softmax(logits)[0][:, :, None]
         spread = self.variances(found.excess, factor) + (found.means - mean[:, None]) ** 2
         variance = (weights[:, : self.n_components] * spread).sum(1)
@@ -307,7 +321,7 @@ class MixtureLoss:
         Components that stay where they are have a weight here, and all else in ``still``.
         """
         logits, *parts = self.split(raw)
-        found = self.components(*parts)
+        found = self.finished(*parts)
         variances = self.variances(found.excess, factors)
         sds = np.sqrt(np.broadcast_to(variances, found.means.shape))
         return MixtureParameters(
@@ -339,52 +353,3 @@ def _summed_to(shared: Array, terms: Array) -> Array:
     """Return terms (E, K, D, B) summed over what shares one variance."""
     axes = tuple(i for i in (1, 2) if shared.shape[i] < terms.shape[i])
     return terms.sum(axes, keepdims=True) if axes else terms
-
-
-class Components(NamedTuple):
-    """Means and variances of components, broadcastable to (E, K, D, B), and how they came about.
-
-    Attributes
-    ----------
-    means : array
-    excess : array
-        The variances above their floor; where they are given, the variance.
-    couplings : array of shape (E, K, D (D - 1) / 2, B)
-    slope, bend : array or None
-        m' and m'' / m' of the curve, where there is one.
-    """
-
-    means: Array
-    excess: Array
-    couplings: Array
-    slope: Array | None = None
-    bend: Array | None = None
-
-    def pinned(self, pins: Pins) -> Components:
-        """Return them with some targets pinned."""
-        # Without couplings the slope cancels, and locations that are pinned have no gradient.
-        return self._replace(
-            means=pins.means(self.means),
-            excess=self.excess * pins.free,
-            couplings=self.couplings * pins.coupled,
-        )
-
-
-@dataclass(frozen=True)
-class MixtureParameters:
-    """What raw outputs stand for.
-
-    Attributes
-    ----------
-    weights : ndarray of shape (E, B, K + A)
-    means : ndarray of shape (E, B, K, D)
-    sds : ndarray of shape (E, B, K, D)
-        Conditional standard deviations; the marginal ones where ``factor`` is None.
-    factor : ndarray of shape (E, K, B, D, D) or None
-        Lower Cholesky factors of the covariances, where targets are correlated.
-    """
-
-    weights: np.ndarray
-    means: np.ndarray
-    sds: np.ndarray
-    factor: np.ndarray | None

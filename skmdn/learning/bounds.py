@@ -1,0 +1,54 @@
+"""How far components may reach: no farther than the targets do.
+
+A component with next to no weight tells held-out rows nothing, wherever it is and however wide;
+but at 1e10 standard deviations, its weight of 1e-10 is the mean, and all of the variance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from .arrays import Array, converted
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Bounds on the means and variances of components, for each of D targets.
+
+    Parameters
+    ----------
+    lowest, highest : array of shape (D, 1)
+        Between these the means are.
+    largest : array of shape (D, 1) or (1, 1)
+        The largest variance above the floor.
+    """
+
+    lowest: Array
+    highest: Array
+    largest: Array
+
+    @classmethod
+    def around(cls, reach: np.ndarray, per_target: bool) -> Bounds:
+        """Return those of targets that lie between ``reach`` (2, D).
+
+        Means may be beyond by as much as these are apart, and a standard deviation as large; or,
+        where targets share one, as the largest of theirs.
+        """
+        lowest, highest = reach[:, :, None]
+        width = np.where(highest > lowest, highest - lowest, 1.0)
+        largest = width**2 if per_target else width.max(keepdims=True) ** 2
+        return cls(lowest - width, highest + width, largest)
+
+    def like(self, array: Array) -> Bounds:
+        """Return the same to compute with arrays like this."""
+        return Bounds(*(converted(getattr(self, part.name), array) for part in fields(self)))
+
+    def means(self, means: Array) -> Array:
+        """Return means (..., D, B) within the bounds."""
+        return means.clip(self.lowest, self.highest)
+
+    def excess(self, excess: Array) -> Array:
+        """Return variances above their floor, (..., D, B) or (..., 1, B), within the bounds."""
+        return excess.clip(None, self.largest)

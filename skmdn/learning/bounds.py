@@ -34,10 +34,11 @@ class Bounds:
         """Return those of targets that lie between ``reach`` (2, D).
 
         Means may be beyond by as much as these are apart, and a standard deviation as large; or,
-        where targets share one, as the largest of theirs.
+        where targets share one, as the largest of theirs. Standardised targets that are less than
+        one apart vary by rounding alone.
         """
         lowest, highest = reach[:, :, None]
-        width = np.where(highest > lowest, highest - lowest, 1.0)
+        width = np.maximum(highest - lowest, 1.0)
         largest = width**2 if per_target else width.max(keepdims=True) ** 2
         return cls(lowest - width, highest + width, largest)
 

@@ -11,14 +11,14 @@ from skmdn.learning.bounds import Bounds
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.noise import NOISE_MODELS
 
-REACH = np.array([[-1.0, 2.0, 5.0], [3.0, 2.5, 5.0]])  # widths 4, 0.5, and 1 for a constant
+REACH = np.array([[-1.0, 2.0, 5.0], [3.0, 3.5, 5.0]])  # widths 4, 1.5, and 1 for a constant
 
 
 def test_bounds_are_as_far_beyond_the_targets_as_these_are_apart():
     found = Bounds.around(REACH, per_target=True)
-    assert_array_equal(found.lowest, [[-5.0], [1.5], [4.0]])
-    assert_array_equal(found.highest, [[7.0], [3.0], [6.0]])
-    assert_array_equal(found.largest, [[16.0], [0.25], [1.0]])
+    assert_array_equal(found.lowest, [[-5.0], [0.5], [4.0]])
+    assert_array_equal(found.highest, [[7.0], [5.0], [6.0]])
+    assert_array_equal(found.largest, [[16.0], [2.25], [1.0]])
     assert_array_equal(Bounds.around(REACH, per_target=False).largest, [[16.0]])
 
 

@@ -159,7 +159,8 @@ default="full"
           ``64 / n_outputs`` such values (or 4, if that is more) is always open, and there are at
           most as many atoms with NaN. With isotropic noise, no target is left open.
 
-        Empty where all components share one variance.
+        The weights of more than eight atoms of one target are a smooth function of where they are,
+        times what all rows have in common. Empty where all components share one variance.
     line_ : Line or None
         The linear function whose residuals the networks learn, fitted by ridge regression
         (Hoerl & Kennard 1970); ``line_.at(X)`` are its values (n, n_outputs) for an array X. It is

@@ -18,6 +18,8 @@ from skmdn.learning.atoms import Pins, StillComponents, at_atoms, elsewhere, fin
 from skmdn.learning.bounds import Bounds
 from skmdn.learning.curve import JohnsonCurve
 from skmdn.learning.features import NormalScores
+from skmdn.learning.grades import SmoothLogits
+from skmdn.learning.initialization import WIDEST_LOG_ODDS, atom_log_odds
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.noise import NoiseModel, coupling_unit
 from skmdn.learning.rows import effective_number
@@ -45,6 +47,8 @@ class TargetModel:
         See `skmdn.learning.noise.coupling_unit`.
     floor : ndarray of shape (D,)
         How many times as large as ``reg_covar`` the floor on variances is.
+    smooth : SmoothLogits or None
+        How the weights of many atoms of one target are said.
     reach : ndarray of shape (2, D)
         The least and greatest of the standardised targets.
     """
@@ -56,6 +60,7 @@ class TargetModel:
     has_widest: bool
     coupling_unit: float
     floor: Array
+    smooth: SmoothLogits | None
     reach: Array
 
     @property
@@ -139,6 +144,7 @@ class TargetModel:
             has_widest=noise.per_component and has_widest,
             coupling_unit=coupling_unit(n_expected, noise.n_couplings(n_components, n_targets)),
             floor=floor,
+            smooth=_smooth_logits(at, own, n_components) if n_targets == 1 else None,
             reach=np.stack([standardised.min(axis=0), standardised.max(axis=0)]),
         )
 
@@ -164,6 +170,7 @@ class TargetModel:
             still=still if self.has_widest else None,
             pins=self.pins,
             coupling_unit=self.coupling_unit,
+            smooth=self.smooth,
             bounds=Bounds.around(self.reach, noise.per_target),
             fixed_variance=1.0
             if noise.learned
@@ -176,6 +183,12 @@ class TargetModel:
             return reg_covar
         of_targets = reg_covar * self.floor[:, None]
         return of_targets if noise.per_target else of_targets[:1]  # they have one unit
+
+
+def _smooth_logits(at: Array, weights: Array, n_components: int) -> SmoothLogits | None:
+    """Return how the weights of atoms of one target are said, of rows (n, A) at them."""
+    log_odds = np.append(atom_log_odds(at, weights, n_components), WIDEST_LOG_ODDS)
+    return SmoothLogits.of(weights @ at / weights.sum(), log_odds)
 
 
 def _pins_at(

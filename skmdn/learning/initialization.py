@@ -24,7 +24,7 @@ _MOST_REFINED = 2.0
 #: weights go.
 _LEAST_SHARE = 1e-3
 #: How likely the widest component is beside another, its logarithm.
-_WIDEST_LOG_ODDS = math.log(0.01)
+WIDEST_LOG_ODDS = math.log(0.01)
 #: Size of the last layer's outputs at the start: members start apart, and no component runs off.
 _HEAD_GAIN = 0.4
 
@@ -74,7 +74,7 @@ def starting_mixture(loss: MixtureLoss, y: Tensor, weights: Tensor) -> np.ndarra
     log_odds = atom_log_odds(at, weights.numpy(), n_free) - np.log(loss.counts)
     log_odds = np.repeat(log_odds, loss.counts)
     if loss.still is not None:
-        log_odds = np.append(log_odds, _WIDEST_LOG_ODDS)
+        log_odds = np.append(log_odds, WIDEST_LOG_ODDS)
     return starting_head_bias(loss, torch.cat(means).numpy(), log_odds)
 
 
@@ -100,7 +100,8 @@ def starting_head_bias(loss: MixtureLoss, means: np.ndarray, log_odds: np.ndarra
     """
     bias = np.zeros((1, loss.n_outputs, 1))
     logits, locations, raw_variances, _ = loss.split(bias)
-    logits[0, loss.n_weights - len(log_odds) :, 0] = log_odds
+    if loss.smooth is None:  # else they are where all numbers are zero
+        logits[0, loss.n_weights - len(log_odds) :, 0] = log_odds
     means = means[None, :, :, None]
     locations[:] = means if loss.curve is None else loss.curve.inverse(means)
     raw_variances[:] = math.log(_STARTING_VARIANCE)  # see `excess_variance`

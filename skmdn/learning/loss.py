@@ -52,6 +52,7 @@ from .atoms import Pins, StillComponents
 from .bounds import Bounds
 from .components import Components, MixtureParameters
 from .curve import JohnsonCurve
+from .grades import SmoothLogits
 from .noise import NoiseModel, covariance_factor, decorrelated, excess_variance, regressions
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -90,6 +91,8 @@ class MixtureLoss:
         What of the components is not learned; None for nothing.
     coupling_unit : float, default=1.0
         The coupling that a raw one of one stands for; see `skmdn.learning.noise.coupling_unit`.
+    smooth : SmoothLogits, default=None
+        How the logits of the components that stay are said; None for one by one.
     bounds : Bounds, default=None
         How far finished components may reach. The gradient knows none: what is beyond is pulled
         back as if it were there.
@@ -104,13 +107,19 @@ class MixtureLoss:
     still: StillComponents | None = None
     pins: Pins | None = None
     coupling_unit: float = 1.0
+    smooth: SmoothLogits | None = None
     bounds: Bounds | None = None
 
     @cached_property
     def sizes(self) -> tuple[int, int, int, int]:
         """Raw outputs for the weights, means, variances and couplings, in this order."""
         _, means, variances, couplings = self.noise.sizes(self.n_components, self.n_targets)
-        return self.n_weights, means, variances, couplings
+        return self._n_logits, means, variances, couplings
+
+    @cached_property
+    def _n_logits(self) -> int:
+        """How many raw outputs the weights take."""
+        return self.n_weights if self.smooth is None else self.n_components + self.smooth.n_numbers
 
     @cached_property
     def n_weights(self) -> int:
@@ -138,7 +147,7 @@ class MixtureLoss:
     def _shapes(self) -> tuple[tuple[int, ...], ...]:
         k, d = self.n_components, self.n_targets
         variances = self.noise.variance_shape(k, d) if self.noise.learned else (0, 1)
-        return (self.n_weights,), (k, d), variances, (k, self.sizes[3] // k)
+        return (self._n_logits,), (k, d), variances, (k, self.sizes[3] // k)
 
     def split(self, raw: Array) -> Parts:
         """View raw outputs (E, P, B) as logits, locations, raw variances and couplings."""
@@ -148,6 +157,21 @@ class MixtureLoss:
             for (start, stop), shape in zip(cuts, self._shapes, strict=True)
         )
         return logits, locations, variances, couplings
+
+    def logits(self, raw: Array) -> Array:
+        """Return the logits (E, K + A, B) that the first part of raw outputs says."""
+        if self.smooth is None:
+            return raw
+        k = self.n_components
+        return namespace(raw).concatenate([raw[:, :k], self.smooth.logits(raw[:, k:])], axis=1)
+
+    def _write_d_logits(self, weights: Array, p: Array, out: Array) -> None:
+        """Write the gradient by the first part of raw outputs; by the logits, it is w - p."""
+        if self.smooth is None:
+            namespace(out).subtract(weights, p, out=out)
+        else:
+            k, d_logits = self.n_components, weights - p
+            out[:, :k], out[:, k:] = d_logits[:, :k], self.smooth.gradient(d_logits[:, k:])
 
     def components(self, locations: Array, raw_variances: Array, couplings: Array) -> Components:
         """Return what components are, and what the chain rule needs of how they came about."""
@@ -200,6 +224,7 @@ class MixtureLoss:
         """
         xp = namespace(raw)
         logits, locations, raw_variances, couplings = self.split(raw)
+        logits = self.logits(logits)
         logits = logits - xp.amax(logits, axis=1, keepdims=True)  # large ones swallow digits
         found = self.finished(locations, raw_variances, couplings)
         _, e = self.errors(y, found)
@@ -228,7 +253,7 @@ class MixtureLoss:
             The negative log-likelihoods.
         """
         xp = namespace(y)
-        logits, *parts = raw
+        logits, parts = self.logits(raw[0]), raw[1:]
         d_logits, d_locations, d_variances, d_couplings = out
         found = self.components(*parts)
         variances = self.variances(found.excess)
@@ -242,7 +267,7 @@ class MixtureLoss:
         shares, totals = softmax(xp.concatenate([logits, joint]), _LEAST_LOG_SHARE)
         n_members = len(logits)
         p = shares[n_members:]
-        xp.subtract(shares[:n_members], p, out=d_logits)
+        self._write_d_logits(shares[:n_members], p, d_logits)
         p = p[:, : self.n_components, None]
         pze = ze * p
         if self.noise.learned:
@@ -275,7 +300,16 @@ class MixtureLoss:
         floor = self.reg_covar
         floor = converted(floor, array) if isinstance(floor, np.ndarray) else floor
         bounds = None if self.bounds is None else self.bounds.like(array)
-        return replace(self, reg_covar=floor, curve=curve, still=still, pins=pins, bounds=bounds)
+        smooth = None if self.smooth is None else self.smooth.like(array)
+        return replace(
+            self,
+            reg_covar=floor,
+            curve=curve,
+            still=still,
+            pins=pins,
+            smooth=smooth,
+            bounds=bounds,
+        )
 
     def means(self, raw: Array) -> Array:
         """Return the mean (E, D, B) of each member's mixtures."""
@@ -286,7 +320,7 @@ class MixtureLoss:
             means = self.pins.means(means)
         if self.bounds is not None:
             means = self.bounds.means(means)
-        weights = softmax(logits)[0][:, :, None]
+        weights = softmax(self.logits(logits))[0][:, :, None]
         mean = (weights[:, : self.n_components] * means).sum(1)
         if self.still is not None:
             mean += (weights[:, self.n_components :] * self.still.means).sum(1)
@@ -299,7 +333,7 @@ class MixtureLoss:
         """
         logits, *parts = self.split(raw)
         found, mean = self.finished(*parts), self.means(raw)
-        weights = softmax(logits)[0][:, :, None]
+        weights = softmax(self.logits(logits))[0][:, :, None]
         spread = self.variances(found.excess, factor) + (found.means - mean[:, None]) ** 2
         variance = (weights[:, : self.n_components] * spread).sum(1)
         if self.still is not None:
@@ -325,7 +359,7 @@ class MixtureLoss:
         variances = self.variances(found.excess, factors)
         sds = np.sqrt(np.broadcast_to(variances, found.means.shape))
         return MixtureParameters(
-            weights=np.moveaxis(softmax(logits)[0], -1, 1),
+            weights=np.moveaxis(softmax(self.logits(logits))[0], -1, 1),
             means=np.moveaxis(found.means, -1, 1),
             sds=np.moveaxis(sds, -1, 1),
             factor=self._factor(found, sds),

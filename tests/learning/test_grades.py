@@ -1,0 +1,105 @@
+"""Many atoms have weights that are a smooth function of where they are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from scipy import stats
+
+from skmdn import MDNRegressor
+from skmdn.learning import grades
+from skmdn.learning.atoms import StillComponents
+from skmdn.learning.grades import SmoothLogits
+from skmdn.learning.loss import MixtureLoss
+from skmdn.learning.noise import NOISE_MODELS
+
+SHARES = stats.binom(20, 0.4).pmf(np.arange(21))
+SMOOTH = SmoothLogits.of(SHARES, np.append(np.log(SHARES), -2.0))
+LOSS = MixtureLoss(
+    3,
+    1,
+    NOISE_MODELS["diagonal"],
+    1e-6,
+    still=StillComponents.at(np.linspace(-2.0, 2.0, 21)[:, None], 1e-6),
+    smooth=SMOOTH,
+)
+
+
+def test_few_atoms_have_weights_of_their_own():
+    assert SmoothLogits.of(np.full(8, 0.125), np.zeros(9)) is None
+    assert SmoothLogits.of(np.full(9, 1 / 9), np.zeros(10)) is not None
+
+
+def test_where_all_numbers_are_zero_x_tells_nothing():
+    logits = SMOOTH.logits(np.zeros((2, SMOOTH.n_numbers, 3)))
+    assert_allclose(logits, np.tile(np.append(np.log(SHARES), -2.0)[:, None], (2, 1, 3)))
+
+
+def test_the_widest_and_common_atoms_have_numbers_of_their_own():
+    shares = np.append(0.3, np.full(20, 0.7 / 20))
+    basis = SmoothLogits.of(shares, np.zeros(22)).basis
+    assert (basis[-1, :-1] == 0.0).all()
+    assert (basis[:-1, -1] == 0.0).all()
+    assert_allclose(basis[:, -2], np.eye(22)[0])
+
+
+@pytest.mark.parametrize(("mean", "sd"), [(8.0, 1.0), (5.0, 2.0), (12.0, 0.5)])
+def test_rounded_normals_are_all_but_exact(mean, sd):
+    """Of rounded normal targets: their scores are then linear in the values."""
+    values = np.arange(21.0)
+    marginal = stats.norm(8.0, 3.0)
+    shares = marginal.cdf(values + 0.5) - marginal.cdf(values - 0.5)
+    smooth = SmoothLogits.of(shares, np.append(np.log(shares), 0.0))
+    wanted = stats.norm(mean, sd).logpdf(values) - np.log(shares)
+    near = np.abs(values - mean) < 4.0 * sd
+    basis = np.column_stack([smooth.basis[:-1, :-1], np.ones(21)])[near]
+    numbers = np.linalg.lstsq(basis, wanted[near], rcond=None)[0]
+    assert_allclose(basis @ numbers, wanted[near], atol=0.05)
+
+
+def test_gradient_is_autograds():
+    generator = torch.Generator().manual_seed(0)
+    raw = torch.randn(2, LOSS.n_outputs, 7, generator=generator, dtype=torch.float64)
+    y = torch.randn(2, 1, 7, generator=generator, dtype=torch.float64)
+    y[:, :, :3] = 0.2  # at an atom
+    loss = LOSS.like(raw)
+    raw.requires_grad_(True)
+    (-loss.log_density(raw, y)[0].sum()).backward()
+    with torch.no_grad():
+        found = torch.zeros_like(raw)
+        values = loss.gradient(loss.split(raw), y, out=loss.split(found))
+        assert_allclose(values, -loss.log_density(raw, y)[0], rtol=1e-12)
+    assert_allclose(found, raw.grad, rtol=1e-10, atol=1e-12)
+
+
+def test_weights_of_mixtures_are_those_of_free_logits():
+    rng = np.random.default_rng(0)
+    raw = rng.normal(size=(2, LOSS.n_outputs, 5))
+    free = replace(LOSS, smooth=None)
+    logits, *parts = LOSS.split(raw)
+    whole = np.concatenate([LOSS.logits(logits), *(part.reshape(2, -1, 5) for part in parts)], 1)
+    found, expected = LOSS.parameters(raw), free.parameters(whole)
+    assert_allclose(found.weights, expected.weights)
+    assert_allclose(LOSS.means(raw), free.means(whole))
+    for part, there in zip(LOSS.moments(raw, 2.0), free.moments(whole, 2.0), strict=True):
+        assert_allclose(part, there)
+
+
+def test_neighbouring_values_tell_of_each_other(monkeypatch):
+    """A linear function, rounded: weights learned one by one are 0.2 nats behind."""
+    rng = np.random.default_rng(1000)
+    X = rng.normal(size=(3000, 10))
+    y = np.round(20.0 + 5.0 * X[:, 0] + 3.0 * X[:, 1] + 1.5 * rng.normal(size=3000))
+
+    def score():
+        model = MDNRegressor(n_estimators=5, random_state=0).fit(X[:1000], y[:1000])
+        assert len(model.atoms_) > 20
+        return model.score(X[1000:], y[1000:])
+
+    smooth = score()
+    monkeypatch.setattr(grades, "_FEW_ATOMS", 100)
+    assert smooth > score() + 0.1

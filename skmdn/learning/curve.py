@@ -21,6 +21,7 @@ from scipy.optimize import minimize
 from scipy.special import ndtri
 
 from .arrays import Array, converted, namespace
+from .threads import one_thread
 
 #: Levels of the quantiles that a curve is fitted to.
 _LEVELS = (np.arange(200) + 0.5) / 200
@@ -66,7 +67,9 @@ class JohnsonCurve:
 
         Rows are weighted, by ``weights`` (n,) or, target by target, (n, D).
         """
-        found = np.array([_johnson(column) for column in _quantiles(y, weights).T])
+        quantiles = _quantiles(y, weights)
+        with one_thread():  # the optimiser's products are tiny
+            found = np.array([_johnson(column) for column in quantiles.T])
         return cls(*found.T[:, :, None].copy())
 
     def like(self, array: Array) -> JohnsonCurve:

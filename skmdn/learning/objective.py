@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from itertools import pairwise
 
@@ -18,7 +18,7 @@ from .calibration import search_factors, settled_factors, training_score
 from .loss import MixtureLoss
 from .network import Architecture, raw_outputs
 from .shares import Batch, Share
-from .threads import n_shares, threads_for, threads_of_shares
+from .threads import are_few, n_shares, one_thread
 
 #: Share of the rows that all members together hold out: each row once, a quarter twice;
 _BY_ALL = 1.25
@@ -133,7 +133,8 @@ class MixtureObjective:
 
     def threads(self) -> AbstractContextManager[None]:
         """Use as many threads as a step is worth; all else that is asked of it needs them, too."""
-        return threads_of_shares() if self.n_threads > 1 else threads_for(self.n_products)
+        alone = self.n_threads > 1 or are_few(self.n_products)
+        return one_thread() if alone else nullcontext()
 
     def rows(self, positions: Tensor) -> Tensor:
         """Return the rows (E, B) of the members at positions (B,) of their training rows."""

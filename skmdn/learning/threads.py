@@ -28,16 +28,23 @@ def n_shares(n_members: int, n_products: int) -> int:
     return max(1, min(torch.get_num_threads(), n_members, n_products // _WORTH_A_SHARE))
 
 
+def are_few(n_products: int) -> bool:
+    """Tell whether so many multiplications are faster with one thread."""
+    return n_products < (_WORTH_TWO if torch.get_num_threads() <= 2 else _WORTH_MORE)
+
+
 def threads_for(n_products: int) -> AbstractContextManager[None]:
-    """Use one of torch's threads for so few multiplications; afterwards as many as before."""
-    before = torch.get_num_threads()
-    few = before > 1 and n_products < (_WORTH_TWO if before == 2 else _WORTH_MORE)
+    """Use one of torch's threads for few multiplications; afterwards as many as before."""
+    few = torch.get_num_threads() > 1 and are_few(n_products)
     return _torch_threads(1) if few else nullcontext()
 
 
 @contextmanager
-def threads_of_shares() -> Iterator[None]:
-    """Leave the threads to shares, each of which computes with one; afterwards as before."""
+def one_thread() -> Iterator[None]:
+    """Compute with one thread in each of Python's, NumPy as well as torch; afterwards as before.
+
+    NumPy's products would use all cores else, and wait for each other where two programs do.
+    """
     with _torch_threads(1), _libraries().limit(limits=1, user_api="blas"):
         yield
 

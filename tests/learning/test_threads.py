@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pkgutil
+
 import numpy as np
 import pytest
 import torch
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from skmdn import MDNRegressor
 from skmdn.learning import threads
@@ -14,7 +16,7 @@ from skmdn.learning.network import Architecture
 from skmdn.learning.noise import NOISE_MODELS
 from skmdn.learning.objective import MixtureObjective
 from skmdn.learning.shares import Share
-from skmdn.learning.threads import n_shares, threads_for, threads_of_shares
+from skmdn.learning.threads import n_shares, one_thread, threads_for
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def test_members_are_shared_where_a_thread_is_worth_it(
 def test_a_share_computes_with_one_thread(use_threads):
     use_threads(2)
     before = blas_threads()
-    with threads_of_shares():
+    with one_thread():
         assert torch.get_num_threads() == 1
         assert blas_threads() == {1}
     assert torch.get_num_threads() == 2
@@ -94,6 +96,29 @@ def test_a_step_is_the_same_however_members_are_shared(
     (mean, gradient), (expected, whole) = a_step(n_threads), a_step(1)
     assert mean == pytest.approx(expected, rel=1e-6)
     torch.testing.assert_close(gradient, whole, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_rows", [50, 3000])
+def test_small_steps_and_curves_leave_numpys_threads_alone(n_rows, use_threads, monkeypatch):
+    """Two programs that use all cores for small products would wait for each other."""
+    use_threads(2)
+    seen = set()
+    for path in ("network.ClosedForm.forward", "curve._misfit"):
+        home, _, name = f"skmdn.learning.{path}".rpartition(".")
+        owner = pkgutil.resolve_name(home)
+        original = getattr(owner, name)
+
+        def noting(*arguments, original=original):
+            seen.update(blas_threads())
+            return original(*arguments)
+
+        monkeypatch.setattr(owner, name, noting)
+    X = np.linspace(-1.0, 1.0, n_rows)[:, None]
+    with threadpool_limits(2, user_api="blas"):
+        MDNRegressor(n_estimators=2, max_iter=1, random_state=0).fit(X, np.exp(X[:, 0]))
+        assert blas_threads() == {2}
+    assert seen == {1}
+    assert torch.get_num_threads() == 2
 
 
 def test_steps_that_overflow_warn_in_no_thread(use_threads, monkeypatch):

@@ -113,7 +113,7 @@ class AutoregressiveMDNRegressor(
         return tags
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None, groups=None):
         """Learn every factor of p(y|x), each from the observed values of the targets before it.
 
         Parameters
@@ -121,6 +121,8 @@ class AutoregressiveMDNRegressor(
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), default=None
+        groups : array-like of shape (n_samples,), default=None
+            As `MDNRegressor.fit` takes them.
 
         Returns
         -------
@@ -132,9 +134,9 @@ class AutoregressiveMDNRegressor(
         ValueError
             If an argument or parameter is not what it may be; the message says which and why.
         """
-        return replaced(self, lambda model: model._fit(X, y, sample_weight))
+        return replaced(self, lambda model: model._fit(X, y, sample_weight, groups))
 
-    def _fit(self, X, y, sample_weight):
+    def _fit(self, X, y, sample_weight, groups):
         kinds = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
         X, y = validate_data(self, X, y, **kinds, multi_output=True, y_numeric=True)
         y = np.asarray(y, dtype=np.float64)
@@ -147,7 +149,7 @@ class AutoregressiveMDNRegressor(
         for position, target in enumerate(self.order_):
             estimator = clone(MDNRegressor() if self.estimator is None else self.estimator)
             _set_random_states(estimator, rng)
-            estimator.fit(self._features(X, y, position), y[:, target], sample_weight)
+            estimator.fit(self._features(X, y, position), y[:, target], sample_weight, groups)
             estimators.append(estimator)
         self.estimators_ = estimators
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from sklearn.utils import check_array, check_consistent_length, gen_batches
+from sklearn.preprocessing import LabelEncoder
+from sklearn.utils import check_array, check_consistent_length, column_or_1d, gen_batches
 from sklearn.utils._chunking import get_chunk_n_rows
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
@@ -82,6 +83,17 @@ def check_targets(y) -> np.ndarray:
     if checked is None or checked.ndim == 0:
         raise ValueError(f"this requires y to be passed, but the target y is {y!r}")
     return checked
+
+
+def check_groups(groups, n_rows: int) -> np.ndarray | None:
+    """Return labels (n,) that can be sorted, or an error that names them."""
+    if groups is None:
+        return None
+    with naming("groups"):
+        labels = column_or_1d(groups)
+        if len(labels) != n_rows:
+            raise ValueError(f"groups has {len(labels)} labels for {n_rows} rows")
+        return LabelEncoder().fit_transform(labels)
 
 
 def quantile_levels(quantiles) -> np.ndarray:

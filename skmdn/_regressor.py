@@ -298,7 +298,7 @@ default="full"
         return tags
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None, groups=None):
         """Learn p(y|x).
 
         What is learned depends on the rows as a weighted set: not on their order, a row of weight
@@ -309,6 +309,11 @@ default="full"
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), default=None
+        groups : array-like of shape (n_samples,), default=None
+            Labels of rows that belong together (visits of one patient, hours of one week), where
+            the model is for new groups. Networks then hold out whole groups, as far as these are
+            smaller than what each holds out: what held-out rows decide (when training ends,
+            ``alpha``, widths, ``best_validation_score_``) is right for new groups.
 
         Returns
         -------
@@ -322,7 +327,7 @@ default="full"
         """
         continued = self.warm_start and hasattr(self, "network_")
         with torch.no_grad(), np.errstate(all="ignore"):  # what is no number is not taken
-            return replaced(self, lambda model: model._fit(X, y, sample_weight, continued))
+            return replaced(self, lambda m: m._fit(X, y, sample_weight, groups, continued))
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None):

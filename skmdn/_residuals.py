@@ -6,7 +6,7 @@ import numpy as np
 
 from skmdn._fitting import OF_FIT, NetworkFitting
 from skmdn._line import is_drawable, line_through, normal_log_density
-from skmdn._prediction import shallow_copy
+from skmdn._prediction import check_groups, shallow_copy
 from skmdn._targets import TargetModel
 from skmdn.learning.calibration import trimmed_mean_squares
 from skmdn.learning.noise import NOISE_MODELS
@@ -27,9 +27,9 @@ _MOSTLY_FLOOR = 0.1
 class ResidualFitting(NetworkFitting):
     """Networks of the targets, or of the residuals of a line, whichever are surely better."""
 
-    def _fit(self, X, y, sample_weight, continued):
+    def _fit(self, X, y, sample_weight, groups, continued):
         X, y, weights = self._check_training(X, y, sample_weight, reset=not continued)
-        rows = canonical_rows(X, y, weights)
+        rows = canonical_rows(X, y, weights, check_groups(groups, len(y)))
         targets = y[rows.first]
         for name in ("_optimizer", *OF_FIT):
             self.__dict__.pop(name, None)

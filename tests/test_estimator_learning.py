@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
 
-from skmdn import MDNRegressor
+from skmdn import AutoregressiveMDNRegressor, MDNRegressor
 
 
 def line(n, seed=0):
@@ -404,3 +406,68 @@ def test_without_a_seed_every_fit_is_another():
     second.set_params(random_state=shared).fit(X, y)
     assert (first.predict(X) != second.predict(X)).any()
     assert_same(first, small(random_state=np.random.RandomState(0), max_iter=2).fit(X, y), X)
+
+
+# --- groups ----------------------------------------------------------------------------------
+
+
+def patients(n_patients, n_visits, seed):
+    """Visits of patients whose level is theirs alone, and little else that features tell."""
+    rng = np.random.default_rng(seed)
+    own = rng.normal(size=(n_patients, 3))
+    level = np.sin(own[:, 0]) + rng.normal(size=n_patients)
+    patient = np.repeat(np.arange(n_patients), n_visits)
+    x = rng.normal(size=len(patient))
+    y = level[patient] + 0.5 * x + 0.2 * rng.normal(size=len(patient))
+    return np.column_stack([own[patient], x]), y, patient
+
+
+def test_groups_are_held_out_whole_and_learned_for_new_ones():
+    X, y, patient = patients(80, 6, seed=0)
+    X_new, y_new, _ = patients(500, 2, seed=1)
+    alone = MDNRegressor(n_estimators=5, random_state=0).fit(X, y)
+    names = np.array([f"patient {k}" for k in patient])
+    model = MDNRegressor(n_estimators=5, random_state=0).fit(X, y, groups=names)
+    assert model.score(X_new, y_new) > alone.score(X_new, y_new) + 0.3
+    assert model.best_validation_score_ < alone.best_validation_score_ - 0.5
+    holders = model._holders(X)
+    for of_network in holders.T:
+        shares = np.bincount(patient, of_network) / 6
+        assert ((shares > 0.0) & (shares < 1.0)).sum() <= 2  # those at the ends
+
+
+def test_rows_that_are_each_a_group_are_rows():
+    X, y, _ = patients(30, 2, seed=0)
+    model = MDNRegressor(n_estimators=2, max_iter=2, random_state=0).fit(X, y, groups=range(60))
+    assert model.network_.architecture.n_members == 2
+    again = MDNRegressor(n_estimators=2, max_iter=2, random_state=0).fit(X, y, groups=range(60))
+    assert_array_equal(model.predict(X), again.predict(X))
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([1, 2], "groups has 2 labels for 60 rows"),
+        (np.zeros((60, 2)), "groups: .*shape"),
+        (np.array(["a", 1] * 30, dtype=object), "groups: "),
+    ],
+)
+def test_groups_that_are_none(groups, message):
+    X, y, _ = patients(30, 2, seed=0)
+    with pytest.raises((TypeError, ValueError), match=message):
+        MDNRegressor(n_estimators=2).fit(X, y, groups=groups)
+
+
+def test_groups_reach_the_last_step_of_a_pipeline_and_every_factor_of_a_chain():
+    X, y, patient = patients(30, 4, seed=0)
+    model = MDNRegressor(n_estimators=2, max_iter=3, random_state=0)
+    expected = clone(model).fit(X, y, groups=patient).predict(X)
+    pipeline = make_pipeline("passthrough", clone(model)).fit(X, y, mdnregressor__groups=patient)
+    assert_array_equal(pipeline.predict(X), expected)
+    chain = AutoregressiveMDNRegressor(clone(model), random_state=0)
+    chain.fit(X, np.column_stack([y, y**2]), groups=patient)
+    for estimator in chain.estimators_:
+        held_out = estimator._held_out
+        first = np.empty(len(held_out.marks), int)
+        first[held_out.positions] = np.arange(len(patient))
+        assert len(np.flatnonzero(np.diff(patient[first]))) == 29

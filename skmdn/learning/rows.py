@@ -16,6 +16,7 @@ import numpy as np
 _BLOCK_BYTES = 2**24
 #: Least weight of a row that is there: sums of smaller ones, and roots, might be zero in float32.
 _LEAST_WEIGHT = 1e-30
+_NO_HASH = np.uint64(0)
 
 
 def blocks(n_rows: int, n_columns: int) -> Iterator[slice]:
@@ -60,7 +61,9 @@ class CanonicalRows(NamedTuple):
     positions: np.ndarray
 
 
-def canonical_rows(X, y: np.ndarray, weights: np.ndarray) -> CanonicalRows:
+def canonical_rows(
+    X, y: np.ndarray, weights: np.ndarray, groups: np.ndarray | None = None
+) -> CanonicalRows:
     """Merge equal rows and put the distinct ones in an order of their own.
 
     Parameters
@@ -68,15 +71,20 @@ def canonical_rows(X, y: np.ndarray, weights: np.ndarray) -> CanonicalRows:
     X : array or CSR matrix of shape (n, F)
     y : ndarray of shape (n, D)
     weights : ndarray of shape (n,)
+    groups : ndarray of shape (n,), default=None
+        Which rows belong together, and follow one another: what holds out consecutive rows holds
+        out whole groups, but for those at its ends. Those of different groups are not merged.
     """
     present = np.flatnonzero(weights > 0)
     # A power of two changes no digit, and no sum of weights overflows.
     weights = np.ldexp(weights, -np.frexp(weights.max())[1])
     keys = _row_hashes(X, y, present)
-    order = np.argsort(keys, kind="stable")
-    index, keys = present[order], keys[order]
+    of_groups = np.zeros_like(keys) if groups is None else _column_hashes(groups[present])
+    order = np.lexsort((keys, of_groups))  # stable
+    index, keys, of_groups = present[order], keys[order], of_groups[order]
     first = np.ones(len(index), dtype=bool)
-    candidates = np.flatnonzero(keys[1:] == keys[:-1]) + 1
+    is_equal = (keys[1:] == keys[:-1]) & (of_groups[1:] == of_groups[:-1])
+    candidates = np.flatnonzero(is_equal) + 1
     first[candidates] = ~_equal_rows(X, y, index[candidates], index[candidates - 1])
     # Integer weights add exactly in any order, so a repeated row and a weighted one agree to the
     # bit; for other weights the order of addition is that of the input.
@@ -100,10 +108,14 @@ def _row_hashes(X, y: np.ndarray, present: np.ndarray) -> np.ndarray:
     hashes = np.zeros(len(present), dtype=np.uint64)
     for table in (X.tocsc() if hasattr(X, "tocsc") else X, y):
         for j in range(table.shape[1]):
-            column = dense(table[:, [j]])[present, 0]
-            ranks = np.unique(column, return_inverse=True)[1]
-            hashes = _mixed(hashes ^ ranks.astype(np.uint64))
+            hashes = _column_hashes(dense(table[:, [j]])[present, 0], hashes)
     return hashes
+
+
+def _column_hashes(column: np.ndarray, before: np.ndarray | np.uint64 = _NO_HASH) -> np.ndarray:
+    """Return 64-bit hashes (n,) of values' ranks, and of what was hashed before."""
+    ranks = np.unique(column, return_inverse=True)[1]
+    return _mixed(before ^ ranks.astype(np.uint64))
 
 
 def _mixed(keys: np.ndarray) -> np.ndarray:

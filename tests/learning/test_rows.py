@@ -135,3 +135,23 @@ def test_blocks_cover_all_rows_once(n_rows, n_columns):
         (part.stop - part.start) * n_columns * 8 <= 2**24 or part.stop - part.start == 1
         for part in parts
     )
+
+
+def test_groups_follow_one_another_whole_in_an_order_of_their_own():
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(3, size=(300, 1)).astype(float), np.zeros((300, 1))
+    groups = rng.integers(40, size=300)
+    found = canonical_rows(X, y, np.ones(300), groups)
+    in_order = groups[found.first]
+    changes = np.flatnonzero(np.diff(in_order)) + 1
+    starts = in_order[np.append(0, changes)]
+    assert len(starts) == len(np.unique(groups))  # each begins once
+    assert (np.diff(starts) < 0).any()  # not as they are labelled
+    # Equal rows are one, if they are of one group.
+    distinct = np.unique(np.column_stack([X[:, 0], groups]), axis=0)
+    assert len(found.first) == len(distinct)
+    assert_allclose(found.weights.sum(), len(distinct))
+    shuffled = rng.permutation(300)
+    twin = canonical_rows(X[shuffled], y, np.ones(300), groups[shuffled])
+    assert_array_equal(in_order, groups[shuffled][twin.first])
+    assert_array_equal(X[found.first], X[shuffled][twin.first])

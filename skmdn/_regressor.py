@@ -74,7 +74,8 @@ default="full"
 
         `partial_fit` trains 16.
     point_estimate : {"mean", "median", "mode"}, default="mean"
-        What `predict` returns.
+        What `predict` returns. The mean of a long-tailed target hangs on rare large values, of
+        which densities tell little: where sums matter, compare those of `predict` and of y.
     max_iter : int, default=1000
         Maximum number of passes over the training rows.
     batch_size : int or "auto", default="auto"
@@ -122,7 +123,8 @@ default="full"
         atoms leave targets open.
     warm_start : bool, default=False
         Whether `fit` continues from the networks of the last call. They stay as they were, with
-        ``best_iter_`` 0, if held-out rows do not become likelier.
+        ``best_iter_`` 0, if held-out rows do not become likelier. How X and y are scaled, and the
+        ranges of the features, stay those of the first call: for data of another range, fit anew.
     random_state : int, RandomState instance or None, default=None
         Determines the networks' starts and the order of the rows.
     verbose : bool, default=False

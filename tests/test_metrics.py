@@ -229,6 +229,13 @@ def test_members_share_out_the_components(n_members, message):
         metrics.variance_decomposition(LINE, n_members)
 
 
+@each([*JOINTLY, *PER_TARGET, metrics.region_coverage, metrics.calibration_error])
+def test_one_target_may_be_a_column_or_not(score):
+    assert score(Y_LINE[:, None], LINE) == score(Y_LINE, LINE)
+    column = JOINT.marginal([0])
+    assert score(Y_JOINT[:, 0], column) == score(Y_JOINT[:, :1], column)
+
+
 # --- bad input -------------------------------------------------------------------------------
 
 

@@ -349,12 +349,14 @@ def variance_decomposition(mixture: NormalMixture, n_members: int = 1) -> Varian
 
 
 def check_target(y_true: npt.ArrayLike, mixture: NormalMixture) -> Array:
-    """Return y_true as finite floats of the mixture's shape."""
+    """Return y_true as finite floats of the mixture's shape; one target may be a column or not."""
     if not isinstance(mixture, NormalMixture):
         kind = type(mixture).__name__
         raise TypeError(f"mixture must be a NormalMixture, of predict_mixture say; got {kind}")
     y = as_floats("y_true", y_true)
     expected = (len(mixture), *mixture.means.shape[2:])
+    if mixture.n_targets == 1 and y.shape in ((len(mixture),), (len(mixture), 1)):
+        y = y.reshape(expected)
     if y.shape != expected:
         raise ValueError(f"y_true must have the mixture's shape {expected}; got {y.shape}")
     assert_all_finite(y, input_name="y_true")

@@ -12,7 +12,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from skmdn._conformal import PredictionSets
 from skmdn._line import Line
 from skmdn._out_of_fold import HeldOut, fingerprints
-from skmdn._prediction import check_targets, naming
+from skmdn._prediction import check_targets, naming, refuse_dates
 from skmdn._targets import TargetModel
 from skmdn.distribution.mixture import NormalMixture
 from skmdn.distribution.scale import Array, Diagonal, Triangular
@@ -45,6 +45,7 @@ class NetworkMixtures(PredictionSets):
     def _check_training(self, X, y, sample_weight, reset=True):
         """Return X, y (n, D) and the weights (n,), checked."""
         y = check_targets(y)
+        refuse_dates("X", X)
         with naming("X"):
             X, y = validate_data(
                 self,

@@ -75,8 +75,16 @@ def naming(argument: str) -> Iterator[None]:
         raise kind(f"{argument}: {error}") from None
 
 
+def refuse_dates(argument: str, data) -> None:
+    """Raise for dates and durations: as integers they depend on a unit, and NaT is one."""
+    dtypes = getattr(data, "dtypes", getattr(data, "dtype", None))  # of frames, and of arrays
+    if {getattr(dtype, "kind", "") for dtype in np.array(dtypes, dtype=object).ravel()} & {*"mM"}:
+        raise ValueError(f"{argument} must be numbers; got dates or durations: convert them first")
+
+
 def check_targets(y) -> np.ndarray:
     """Return finite targets (n,) or (n, D) in float64, or an error that names them."""
+    refuse_dates("y", y)
     kinds = {"ensure_2d": False, "dtype": np.float64, "ensure_min_samples": 0}
     with naming("y"):
         checked = None if y is None else check_array(y, **kinds, input_name="y")
@@ -142,6 +150,7 @@ class LogLikelihoodScore:
         check_is_fitted(self)
         if self._is_as_wanted(X):
             return X
+        refuse_dates("X", X)
         kinds = {"accept_sparse": "csr", "dtype": list(_PRECISIONS)}
         with naming("X"):
             return validate_data(self, X, **kinds, reset=False)

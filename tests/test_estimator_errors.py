@@ -346,3 +346,21 @@ def test_out_of_fold_densities_that_there_are_not():
             model.fit(X, y).oof_mixture(X)
     with pytest.raises(ValueError, match="partial_fit holds no rows out"):
         small().partial_fit(X, y).oof_mixture(X)
+
+
+@pytest.mark.parametrize("kind", ["datetime64[s]", "timedelta64[s]", "datetime64[s, UTC]"])
+@pytest.mark.parametrize("in_frame", [False, True])
+def test_dates_are_no_numbers(kind, in_frame):
+    """Else NaT would be -9.2e18 of some unit, and another unit another number."""
+    dates = pd.Series(range(20)).astype("datetime64[s]" if "UTC" in kind else kind)
+    dates = dates.dt.tz_localize("UTC") if "UTC" in kind else dates
+    numbers = pd.DataFrame({"a": np.arange(20.0)})
+    for X, y, argument in (
+        (numbers, dates.to_frame() if in_frame else dates, "y"),
+        (numbers.assign(b=dates) if in_frame else dates.to_frame(), numbers["a"], "X"),
+    ):
+        with pytest.raises(ValueError, match=f"^{argument} must be numbers; got dates or durat"):
+            MDNRegressor(n_estimators=1).fit(X, y)
+    model = MDNRegressor(n_estimators=1, max_iter=1).fit(numbers, numbers["a"])
+    with pytest.raises(ValueError, match=r"^X must be numbers"):
+        model.predict(dates.rename("a").to_frame())

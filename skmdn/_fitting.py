@@ -34,7 +34,7 @@ from skmdn.learning.planning import (
     usual_layers,
     usual_members,
 )
-from skmdn.learning.rows import canonical_rows, dense
+from skmdn.learning.rows import canonical_rows, dense, sample_of
 from skmdn.learning.training import (
     AveragedAdamW,
     Training,
@@ -169,8 +169,7 @@ class NetworkFitting(NetworkMixtures):
             self.__dict__.pop(name, None)
         n_rows = len(rows.first) if are_all else np.inf
         self._resolve_auto(n_rows)
-        # Rows are in an order that is none: the first are a sample of all.
-        sample = slice(NormalScores.max_rows)
+        sample = sample_of(len(rows.first), NormalScores.max_rows)
         self._features = NormalScores(dense(X[rows.first[sample]]), rows.weights[sample])
         noise = NOISE_MODELS[self.noise_type]
         self._targets = TargetModel.of(targets, rows.weights, noise, self.n_components_, are_all)
@@ -287,7 +286,7 @@ class NetworkFitting(NetworkMixtures):
         if hasattr(self, "network_"):
             flat = self.network_.flat().float()
         else:
-            sample = table[: NormalScores.max_rows].cpu()
+            sample = table[sample_of(len(table), NormalScores.max_rows)].cpu()
             flat = starting_point(architecture, self._loss, sample, generator, frequency_factor)
         return flat.to(torch_device(self.device))
 

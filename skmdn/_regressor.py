@@ -27,7 +27,8 @@ class MDNRegressor(ResidualFitting, RegressorMixin, BaseEstimator):
     A neural network outputs the weights, means and covariances of a Gaussian mixture (Bishop
     1994). Several networks are trained side by side from different starts, each validated on its
     own part of the rows, and their densities are averaged (Lakshminarayanan et al. 2017).
-    No component lies farther beyond the training targets than these are apart, or is wider.
+    Components that networks learn lie no farther beyond the training targets (or residuals) than
+    these are apart.
 
     X and y need no scaling. Each feature is replaced by the normal scores of its ranks, and y is
     learned along a curve on which it is about normal (Johnson 1949), which helps with skewed and
@@ -313,9 +314,10 @@ default="full"
         sample_weight : array-like of shape (n_samples,), default=None
         groups : array-like of shape (n_samples,), default=None
             Labels of rows that belong together (visits of one patient, hours of one week), where
-            the model is for new groups. Networks then hold out whole groups, as far as these are
-            smaller than what each holds out: what held-out rows decide (when training ends,
-            ``alpha``, widths, ``best_validation_score_``) is right for new groups.
+            the model is for new groups. What networks hold out are then whole groups, but for one
+            at either end: what held-out rows decide (when training ends, ``alpha``, widths,
+            ``best_validation_score_``) is about right for new groups, if there are many, a hundred
+            say; with twenty, it is far too hopeful still. Other labels may give another model.
 
         Returns
         -------

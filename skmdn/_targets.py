@@ -22,7 +22,7 @@ from skmdn.learning.grades import SmoothLogits
 from skmdn.learning.initialization import WIDEST_LOG_ODDS, atom_log_odds
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.noise import NoiseModel, coupling_unit
-from skmdn.learning.rows import effective_number
+from skmdn.learning.rows import effective_number, sample_of
 
 #: Least unit of residuals, in units of the targets themselves: smaller numbers are rounding.
 _LEAST_LEFT = 1e-3
@@ -72,13 +72,13 @@ class TargetModel:
     def of(
         cls, y: Array, weights: Array, noise: NoiseModel, n_components: int, are_all: bool
     ) -> TargetModel:
-        """Look at the distinct targets y (n, D), in an order that is none, of weights (n,).
+        """Look at the distinct targets y (n, D) of weights (n,), in their canonical order.
 
         Blocks of rows, which are not ``are_all``, do not say how many there will be, nor whether
         all are alike.
         """
         scaling = target_scaling(y, weights, not noise.per_target)
-        few = slice(NormalScores.max_rows)
+        few = sample_of(len(y), NormalScores.max_rows)
         sample, own = y[few], weights[few]
         atoms = sample[:0]
         if noise.per_component:
@@ -129,11 +129,10 @@ class TargetModel:
         n_expected: float,
     ) -> TargetModel:
         """Return what is to be learned in such units, of such atoms, and above such floors."""
-        sample = y[: NormalScores.max_rows]
-        own = weights[: len(sample)]
-        at, standardised = at_atoms(sample, atoms), scaling.standardised(y)
+        few = sample_of(len(y), NormalScores.max_rows)
+        own, at, standardised = weights[few], at_atoms(y[few], atoms), scaling.standardised(y)
         free = [elsewhere(at[:, said]) for said in ~np.isnan(atoms.T)]  # target by target
-        curve = JohnsonCurve.fit(standardised[: len(sample)], own[:, None] * np.transpose(free))
+        curve = JohnsonCurve.fit(standardised[few], own[:, None] * np.transpose(free))
         has_widest = len(atoms) > 0 or curve.has_outliers(standardised)
         n_targets = y.shape[1]
         return cls(

@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 
 from skmdn import AutoregressiveMDNRegressor, MDNRegressor
+from skmdn.learning.features import NormalScores
 
 
 def line(n, seed=0):
@@ -434,6 +435,19 @@ def test_groups_are_held_out_whole_and_learned_for_new_ones():
     for of_network in holders.T:
         shares = np.bincount(patient, of_network) / 6
         assert ((shares > 0.0) & (shares < 1.0)).sum() <= 2  # those at the ends
+
+
+def test_groups_are_all_sampled_where_rows_are_many(monkeypatch):
+    """Features, units and atoms are read off some of the rows, which are of every group."""
+    monkeypatch.setattr(NormalScores, "max_rows", 200)
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(4), 250)
+    X = 10.0 * group[:, None] + rng.uniform(0.0, 10.0, size=(1000, 1))
+    model = MDNRegressor(n_estimators=1, max_iter=1, random_state=0)
+    model.fit(X, np.sin(X[:, 0]), groups=group)
+    lowest, highest = (model._features.knots[0][0][k] for k in (0, -1))
+    assert lowest < 1.0
+    assert highest > 39.0
 
 
 def test_rows_that_are_each_a_group_are_rows():

@@ -19,6 +19,8 @@ from .arrays import Array, converted
 _FEW_ATOMS = 8
 #: Share of the rows from which on an atom has a bump of its own: zeros of what is rare.
 _LARGE_SHARE = 0.1
+#: Ranks of atoms, from 0 to 1, are at least this far from the ends.
+_LEAST_RANK = 1e-9
 #: Bumps along the normal scores: 3 and 10 were better for some targets, worse for others.
 _BUMPS = 5
 #: Where the outermost are.
@@ -52,7 +54,9 @@ class SmoothLogits:
         """
         if len(shares) <= _FEW_ATOMS:
             return None
-        scores = ndtri((np.cumsum(shares) - 0.5 * shares) / shares.sum())
+        ranks = (np.cumsum(shares) - 0.5 * shares) / shares.sum()
+        # Bounded, as an atom of hardly any weight would else lie at infinity.
+        scores = ndtri(ranks.clip(_LEAST_RANK, 1.0 - _LEAST_RANK))
         centres = np.linspace(-_OUTERMOST, _OUTERMOST, _BUMPS)
         bumps = np.exp(-0.5 * ((scores[:, None] - centres) / (centres[1] - centres[0])) ** 2)
         large = np.eye(len(shares))[:, shares >= _LARGE_SHARE]

@@ -22,6 +22,7 @@ from .loss import MixtureLoss
 from .network import Architecture
 from .noise import NoiseModel
 from .objective import MixtureObjective, equal_batch_size, held_out_share, rows_held_out
+from .rows import sample_of
 from .training import LEAST_LEARNED, Training, TrainingOptions
 from .trials import Smoothness, Trial
 
@@ -238,7 +239,7 @@ def plan_training(
     architecture, loss
         Of the networks that are to be trained.
     table : Tensor of shape (n, F + D + 1)
-        As `MixtureObjective` takes it, its rows in no order.
+        As `MixtureObjective` takes it, its rows in their canonical order.
     options : TrainingOptions
         How to train; the decay is what is tried.
     batch_size : int or None
@@ -253,7 +254,7 @@ def plan_training(
     if rule.n_errors and n_members < _FEWEST_MEMBERS:
         return TrainingPlan(USUAL, n_members)
     few = min(rule.n_members, n_members)
-    looked_at = table[:_MOST_ROWS]
+    looked_at = table[sample_of(n_rows, _MOST_ROWS)]
     trials = _Trials(architecture, loss, looked_at, options, batch_size, seed, few)
     usual = trials.of(USUAL)
     candidates = _candidates(n_rows, few, max(architecture.hidden_layer_sizes))

@@ -35,6 +35,14 @@ def effective_number(weights) -> float:
     return float(weights.sum() ** 2 / (weights @ weights))
 
 
+def sample_of(n_rows: int, most: int) -> slice | np.ndarray:
+    """Return which of so many rows, in their canonical order, are a sample: all, if not too many.
+
+    They are evenly spaced, as rows of one group follow one another.
+    """
+    return slice(None) if n_rows <= most else np.linspace(0, n_rows - 1, most).astype(np.intp)
+
+
 def exponents_of(X: np.ndarray) -> np.ndarray:
     """Return powers of two that take features (n, F) to one at most, (F,).
 

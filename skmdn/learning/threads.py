@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
@@ -41,12 +42,38 @@ def threads_for(n_products: int) -> AbstractContextManager[None]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute with one thread in each of Python's, NumPy as well as torch; afterwards as before.
+    """Compute with one thread, NumPy as well as torch; afterwards as before.
 
-    NumPy's products would use all cores else, and wait for each other where two programs do.
+    NumPy's products would use all cores else, and wait for each other where two programs do. Its
+    threads are those of the whole process.
     """
-    with _torch_threads(1), _libraries().limit(limits=1, user_api="blas"):
+    with _torch_threads(1), _one_blas_thread:
         yield
+
+
+class _OneBlasThread:
+    """Limits NumPy's threads to one: who enters first sets the limit, who leaves last lifts it.
+
+    Each by itself would restore what it found, which may be another's limit.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.n_users = threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.n_users == 0:
+                self.limit = _libraries().limit(limits=1, user_api="blas")
+            self.n_users += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self.lock:
+            self.n_users -= 1
+            if self.n_users == 0:
+                self.limit.restore_original_limits()
+
+
+_one_blas_thread = _OneBlasThread()
 
 
 @contextmanager

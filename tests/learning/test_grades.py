@@ -103,3 +103,16 @@ def test_neighbouring_values_tell_of_each_other(monkeypatch):
     smooth = score()
     monkeypatch.setattr(grades, "_FEW_ATOMS", 100)
     assert smooth > score() + 0.1
+
+
+@pytest.mark.parametrize("tiny", [1e-12, 1e-15, 1e-20])
+@pytest.mark.parametrize("value", [0.0, 15.0])
+def test_atoms_of_hardly_any_weight_are_finite(tiny, value):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 2))
+    y = np.round(8.0 + 3.0 * X[:, 0] + 2.0 * rng.normal(size=400)).clip(0.0, 15.0)
+    weights = np.where(y == value, tiny, 1.0)
+    model = MDNRegressor(n_estimators=2, max_iter=5, random_state=0).fit(X, y, weights)
+    assert len(model.atoms_) > 8
+    assert np.isfinite(model.predict(X)).all()
+    assert np.isfinite(model.best_validation_score_)

@@ -155,3 +155,10 @@ def test_groups_follow_one_another_whole_in_an_order_of_their_own():
     twin = canonical_rows(X[shuffled], y, np.ones(300), groups[shuffled])
     assert_array_equal(in_order, groups[shuffled][twin.first])
     assert_array_equal(X[found.first], X[shuffled][twin.first])
+
+
+def test_a_sample_is_of_all_rows_in_their_order():
+    assert rows.sample_of(100, 100) == slice(None)
+    found = rows.sample_of(1001, 100)
+    assert (len(found), found[0], found[-1]) == (100, 0, 1000)
+    assert set(np.diff(found)) <= {10, 11}

@@ -72,6 +72,18 @@ def test_a_share_computes_with_one_thread(use_threads):
     assert blas_threads() == before
 
 
+def test_limits_that_overlap_are_lifted_by_the_last():
+    """Of two threads, the second finds the limit of the first, which it must not restore."""
+    with threadpool_limits(2, user_api="blas"):
+        first, second = one_thread(), one_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert blas_threads() == {1}
+        second.__exit__(None, None, None)
+        assert blas_threads() == {2}
+
+
 @pytest.mark.parametrize("noise_type", NOISE_MODELS)
 @pytest.mark.parametrize("n_threads", [2, 3, 8])
 def test_a_step_is_the_same_however_members_are_shared(

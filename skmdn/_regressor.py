@@ -90,8 +90,9 @@ default="full"
         and of the frequencies that the embedding of the features starts from:
 
         - the usual one, 0.02;
-        - for smooth functions, ``8 / sqrt(n)`` and low frequencies, if that is better by more
-          than chance (the decay is ``sqrt(u / 48)`` times that for layers of u > 48 units);
+        - for smooth functions, ``8 / sqrt(n)`` and low frequencies, if that is better by 0.01 nats
+          a target and more than chance, or, on 2000 distinct rows or more, by 0.001 (0.01 of fewer
+          than five networks); the decay is ``sqrt(u / 48)`` times that for layers of u > 48 units;
         - for ragged functions, 0.004 and high frequencies, on 2000 distinct rows or more, if that
           is better by 0.01 nats a target.
 

@@ -144,14 +144,13 @@ class TargetModel:
             coupling_unit=coupling_unit(n_expected, noise.n_couplings(n_components, n_targets)),
             floor=floor,
             smooth=_smooth_logits(at, own, n_components) if n_targets == 1 else None,
-            reach=np.stack([standardised.min(axis=0), standardised.max(axis=0)]),
+            reach=_reach_of(standardised),
         )
 
     def reaching(self, y: Array) -> TargetModel:
         """Return the same for targets that lie where these (n, D) are, too."""
-        standardised = np.concatenate([self.reach, self.scaling.standardised(y)])
-        reach = np.stack([standardised.min(axis=0), standardised.max(axis=0)])
-        return replace(self, reach=reach)
+        both = np.concatenate([self.reach, self.scaling.standardised(y)])
+        return replace(self, reach=_reach_of(both))
 
     def loss(
         self, noise: NoiseModel, n_components: int, reg_covar: float, fixed_noise_level: float
@@ -182,6 +181,11 @@ class TargetModel:
             return reg_covar
         of_targets = reg_covar * self.floor[:, None]
         return of_targets if noise.per_target else of_targets[:1]  # they have one unit
+
+
+def _reach_of(standardised: Array) -> Array:
+    """Return the least and greatest (2, D) of targets (n, D)."""
+    return np.stack([standardised.min(axis=0), standardised.max(axis=0)])
 
 
 def _smooth_logits(at: Array, weights: Array, n_components: int) -> SmoothLogits | None:

@@ -8,11 +8,15 @@ so formulae look it up in the `namespace` of what they are given, as scikit-lear
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 #: An ndarray or a Tensor; what both can do has no type of its own.
 Array: TypeAlias = Any
@@ -43,6 +47,15 @@ def converted(values: np.ndarray, array: Array) -> Array:
     if isinstance(array, np.ndarray):
         return values.astype(array.dtype)
     return torch.from_numpy(values).to(array)
+
+
+class ArrayParts:
+    """A dataclass all of whose fields are arrays."""
+
+    def like(self, array: Array) -> Self:
+        """Return the same to compute with arrays like this."""
+        parts = fields(cast(Any, self))
+        return type(self)(*(converted(getattr(self, part.name), array) for part in parts))
 
 
 def transposed(array: Array) -> Array:

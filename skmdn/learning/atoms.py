@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .arrays import Array, converted
+from .arrays import Array, ArrayParts, converted
 
 #: Distinct rows that have to share a value for it to be common.
 _LEAST_ROWS = 10
@@ -175,7 +175,7 @@ def elsewhere(at: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class StillComponents:
+class StillComponents(ArrayParts):
     """Components of which the weight alone is learned: at atoms, if any, and a wide one.
 
     Parameters
@@ -204,10 +204,6 @@ class StillComponents:
     def sds(self) -> np.ndarray:
         """The standard deviation (A + 1, D) of each target."""
         return np.sqrt(np.broadcast_to(self.variances, self.means.shape)[..., 0])
-
-    def like(self, array: Array) -> StillComponents:
-        """Return the same to compute with arrays like this."""
-        return StillComponents(converted(self.means, array), converted(self.variances, array))
 
 
 @dataclass(frozen=True)

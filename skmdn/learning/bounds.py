@@ -1,4 +1,4 @@
-"""How far components may reach: no farther than the targets do.
+"""How far learned components may reach: as far as the targets do, before factors of variances.
 
 A component with next to no weight tells held-out rows nothing, wherever it is and however wide;
 but at 1e10 standard deviations, its weight of 1e-10 is the mean, and all of the variance.
@@ -6,15 +6,15 @@ but at 1e10 standard deviations, its weight of 1e-10 is the mean, and all of the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
-from .arrays import Array, converted
+from .arrays import Array, ArrayParts
 
 
 @dataclass(frozen=True)
-class Bounds:
+class Bounds(ArrayParts):
     """Bounds on the means and variances of components, for each of D targets.
 
     Parameters
@@ -41,10 +41,6 @@ class Bounds:
         width = np.maximum(highest - lowest, 1.0)
         largest = width**2 if per_target else width.max(keepdims=True) ** 2
         return cls(lowest - width, highest + width, largest)
-
-    def like(self, array: Array) -> Bounds:
-        """Return the same to compute with arrays like this."""
-        return Bounds(*(converted(getattr(self, part.name), array) for part in fields(self)))
 
     def means(self, means: Array) -> Array:
         """Return means (..., D, B) within the bounds."""

@@ -14,13 +14,13 @@ of the targets all the same: only how it is said has changed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import ndtri
 
-from .arrays import Array, converted, namespace
+from .arrays import Array, ArrayParts, namespace
 from .threads import one_thread
 
 #: Levels of the quantiles that a curve is fitted to.
@@ -48,7 +48,7 @@ _FARTHEST = 20.0
 
 
 @dataclass(frozen=True)
-class JohnsonCurve:
+class JohnsonCurve(ArrayParts):
     """The curves of D targets.
 
     Parameters
@@ -71,10 +71,6 @@ class JohnsonCurve:
         with one_thread():  # the optimiser's products are tiny
             found = np.array([_johnson(column) for column in quantiles.T])
         return cls(*found.T[:, :, None].copy())
-
-    def like(self, array: Array) -> JohnsonCurve:
-        """Return the curves to compute with arrays like this."""
-        return JohnsonCurve(*(converted(getattr(self, part.name), array) for part in fields(self)))
 
     def at(self, u: Array) -> tuple[Array, Array, Array]:
         """Return m, m' and m'' / m' at u (..., D, B); far out they are those of the nearest end.

@@ -8,12 +8,12 @@ are learned. Rounded normal distributions are of this kind.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtri
 
-from .arrays import Array, converted
+from .arrays import Array, ArrayParts
 
 #: Most atoms whose weights are learned each by itself.
 _FEW_ATOMS = 8
@@ -28,7 +28,7 @@ _OUTERMOST = 2.0
 
 
 @dataclass(frozen=True)
-class SmoothLogits:
+class SmoothLogits(ArrayParts):
     """Logits of components that stay, as a linear function of few numbers.
 
     Parameters
@@ -78,7 +78,3 @@ class SmoothLogits:
     def gradient(self, d_logits: Array) -> Array:
         """Return the gradient by the numbers, given that by the logits."""
         return self.basis.T @ d_logits
-
-    def like(self, array: Array) -> SmoothLogits:
-        """Return the same to compute with arrays like this."""
-        return SmoothLogits(*(converted(getattr(self, part.name), array) for part in fields(self)))

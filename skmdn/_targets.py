@@ -21,7 +21,7 @@ from skmdn.learning.features import NormalScores
 from skmdn.learning.grades import SmoothLogits
 from skmdn.learning.initialization import WIDEST_LOG_ODDS, atom_log_odds
 from skmdn.learning.loss import MixtureLoss
-from skmdn.learning.noise import NoiseModel, coupling_unit
+from skmdn.learning.noise import NoiseModel
 from skmdn.learning.rows import effective_number, sample_of
 
 #: Least unit of residuals, in units of the targets themselves: smaller numbers are rounding.
@@ -44,7 +44,7 @@ class TargetModel:
     has_widest : bool
         Whether there are atoms or outliers, and so components that stay where they are.
     coupling_unit : float
-        See `skmdn.learning.noise.coupling_unit`.
+        See `skmdn.learning.noise.NoiseModel.coupling_unit`.
     floor : ndarray of shape (D,)
         How many times as large as ``reg_covar`` the floor on variances is.
     smooth : SmoothLogits or None
@@ -141,7 +141,7 @@ class TargetModel:
             pins=_pins_at(atoms, own @ at / own.sum(), scaling, noise, n_components),
             curve=curve if noise.all_free(n_components, n_targets) else None,
             has_widest=noise.per_component and has_widest,
-            coupling_unit=coupling_unit(n_expected, noise.n_couplings(n_components, n_targets)),
+            coupling_unit=noise.coupling_unit(n_expected, n_components, n_targets),
             floor=floor,
             smooth=_smooth_logits(at, own, n_components) if n_targets == 1 else None,
             reach=_reach_of(standardised),

@@ -90,7 +90,8 @@ class MixtureLoss:
     pins : Pins, default=None
         What of the components is not learned; None for nothing.
     coupling_unit : float, default=1.0
-        The coupling that a raw one of one stands for; see `skmdn.learning.noise.coupling_unit`.
+        The coupling that a raw one of one stands for; see
+        `skmdn.learning.noise.NoiseModel.coupling_unit`.
     smooth : SmoothLogits, default=None
         How the logits of the components that stay are said; None for one by one.
     bounds : Bounds, default=None

@@ -23,8 +23,9 @@ import numpy as np
 
 from .arrays import Array, namespace
 
-#: Rows for each coupling of all components, from which on couplings are learned as all else is.
-_ROWS_A_COUPLING = 20.0
+#: Rows for each coupling of all components, times the most that enter one residual, from which on
+#: couplings are learned as all else is.
+_ROWS_A_COUPLING = 10.0
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,17 @@ class NoiseModel:
         """Return how many raw outputs the regression coefficients in ``T`` take."""
         return n_components * n_targets * (n_targets - 1) // 2 * self.coupled
 
+    def coupling_unit(self, n_rows: float, n_components: int, n_targets: int) -> float:
+        """Return the unit that couplings should be said in: a small one, where rows are few.
+
+        The targets that enter a residual, up to D - 1 of them, add the errors of their couplings
+        up. Where there are fewer than ten rows for each coupling and each of these, it is better
+        not to know them: in a smaller unit they are learned more slowly, so that means come
+        first, and weight decay holds them nearer to zero.
+        """
+        n_needed = _ROWS_A_COUPLING * self.n_couplings(n_components, n_targets) * (n_targets - 1)
+        return min(1.0, (n_rows / max(n_needed, 1.0)) ** 2)
+
     def sizes(self, n_components: int, n_targets: int) -> tuple[int, int, int, int]:
         """Return the raw outputs for weights, means, variances and couplings, in this order."""
         k, d = n_components, n_targets
@@ -89,16 +101,6 @@ def excess_variance(raw: Array) -> Array:
     not even where a curve is steep (factors of variances, see `MixtureLoss`, come on top).
     """
     return namespace(raw).exp(raw.clip(-60.0, 30.0))
-
-
-def coupling_unit(n_rows: float, n_couplings: int) -> float:
-    """Return the unit that so many couplings should be said in: a small one, where rows are few.
-
-    The targets that enter a residual add the errors of their couplings up. Where there are fewer
-    than twenty rows for each, it is better not to know them: in a smaller unit they are learned
-    more slowly, and weight decay holds them nearer to zero.
-    """
-    return min(1.0, (n_rows / (_ROWS_A_COUPLING * max(n_couplings, 1))) ** 2)
 
 
 def regressions(n_targets: int) -> Iterator[tuple[int, slice]]:

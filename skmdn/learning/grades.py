@@ -1,9 +1,18 @@
 """The weights of many atoms, as a smooth function of where they are.
 
 Networks that learned the weight of each by itself would be classifiers, to which 3 is no nearer to
-4 than to 40: it would take many rows to find out. So the logits of many atoms are those that all
-rows have in common, plus a parabola and a few bumps along the atoms' normal scores, whose sizes
-are learned. Rounded normal distributions are of this kind.
+4 than to 40: it would take many rows to find out. Along the atoms' normal scores s, all rows
+together are about standard normal; those of one x are taken to be about normal with another mean
+mu and variance v there, but for a few bumps:
+
+    weight = common share * N(s; mu, v) / N(s; 0, 1) * exp(sum_j c_j bump_j).
+
+What is learned is mu, log v and the c_j; zeros leave the common shares. Rounded normal
+distributions are of this kind. With b the coefficients of 1, s and s^2 in -(s - mu)^2 / 2v, and g
+the gradient by the weights' logarithms, summed over atoms times 1, s and s^2,
+
+    b = (-mu^2 / 2v, mu / v, -1 / 2v),    d / d mu = (g_1 - mu g_0) / v,
+    d / d log v = -b' g - g_0 / 2.
 """
 
 from __future__ import annotations
@@ -13,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
-from .arrays import Array, ArrayParts
+from .arrays import Array, ArrayParts, namespace
 
 #: Most atoms whose weights are learned each by itself.
 _FEW_ATOMS = 8
@@ -25,17 +34,20 @@ _LEAST_RANK = 1e-9
 _BUMPS = 5
 #: Where the outermost are.
 _OUTERMOST = 2.0
+#: Bound on the size of log v.
+_MOST_LOG_VARIANCE = 10.0
 
 
 @dataclass(frozen=True)
 class SmoothLogits(ArrayParts):
-    """Logits of components that stay, as a linear function of few numbers.
+    """Logits of components that stay, as a function of few numbers.
 
     Parameters
     ----------
     base : array of shape (A + 1, 1)
-        Where these are zero.
-    basis : array of shape (A + 1, J)
+        Of the common shares over N(s; 0, 1).
+    basis : array of shape (A + 1, J + 1)
+        1, s and s^2, and bumps; the last row and column are the widest component's.
     """
 
     base: Array
@@ -60,21 +72,39 @@ class SmoothLogits(ArrayParts):
         centres = np.linspace(-_OUTERMOST, _OUTERMOST, _BUMPS)
         bumps = np.exp(-0.5 * ((scores[:, None] - centres) / (centres[1] - centres[0])) ** 2)
         large = np.eye(len(shares))[:, shares >= _LARGE_SHARE]
-        basis = np.column_stack([scores, scores**2, bumps, large])
+        basis = np.column_stack([np.ones_like(scores), scores, scores**2, bumps, large])
         n_atoms, n_numbers = basis.shape
         whole = np.zeros((n_atoms + 1, n_numbers + 1))
         whole[:-1, :-1], whole[-1, -1] = basis, 1.0
-        return cls(log_odds[:, None], whole)
+        base = log_odds + 0.5 * np.append(scores**2, 0.0)
+        return cls(base[:, None], whole)
 
     @property
     def n_numbers(self) -> int:
-        """How many numbers say the logits."""
-        return int(self.basis.shape[1])
+        """How many numbers say the logits: mu, log v and the c_j."""
+        return int(self.basis.shape[1]) - 1
 
     def logits(self, numbers: Array) -> Array:
-        """Return the logits (..., A + 1, B) that numbers (..., J, B) say."""
-        return self.basis @ numbers + self.base
+        """Return the logits (E, A + 1, B) that numbers (E, J, B) say."""
+        told = namespace(numbers).concatenate([_bell(numbers), numbers[:, 2:]], axis=1)
+        told[:, :1] -= 0.5 * _log_variance(numbers)
+        return self.basis @ told + self.base
 
-    def gradient(self, d_logits: Array) -> Array:
+    def gradient(self, numbers: Array, d_logits: Array) -> Array:
         """Return the gradient by the numbers, given that by the logits."""
-        return self.basis.T @ d_logits
+        g, bell = self.basis.T @ d_logits, _bell(numbers)
+        d_centre = -2.0 * bell[:, 2:] * (g[:, 1:2] - numbers[:, :1] * g[:, :1])
+        d_log_variance = -(bell * g[:, :3]).sum(1)[:, None] - 0.5 * g[:, :1]
+        return namespace(g).concatenate([d_centre, d_log_variance, g[:, 3:]], axis=1)
+
+
+def _bell(numbers: Array) -> Array:
+    """Return b (E, 3, B), the coefficients of 1, s and s^2 in ``-(s - mu)^2 / 2v``."""
+    xp, centre = namespace(numbers), numbers[:, :1]
+    half = -0.5 * xp.exp(-_log_variance(numbers))
+    return xp.concatenate([half * centre * centre, -2.0 * half * centre, half], axis=1)
+
+
+def _log_variance(numbers: Array) -> Array:
+    """Return log v (E, 1, B), bounded: beyond, single precision could not tell atoms apart."""
+    return numbers[:, 1:2].clip(-_MOST_LOG_VARIANCE, _MOST_LOG_VARIANCE)

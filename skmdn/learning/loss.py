@@ -166,13 +166,14 @@ class MixtureLoss:
         k = self.n_components
         return namespace(raw).concatenate([raw[:, :k], self.smooth.logits(raw[:, k:])], axis=1)
 
-    def _write_d_logits(self, weights: Array, p: Array, out: Array) -> None:
-        """Write the gradient by the first part of raw outputs; by the logits, it is w - p."""
+    def _write_d_logits(self, raw: Array, d_logits: Array, out: Array) -> None:
+        """Write the gradient by the first part of raw outputs, given that by the logits."""
         if self.smooth is None:
-            namespace(out).subtract(weights, p, out=out)
+            out[:] = d_logits
         else:
-            k, d_logits = self.n_components, weights - p
-            out[:, :k], out[:, k:] = d_logits[:, :k], self.smooth.gradient(d_logits[:, k:])
+            k = self.n_components
+            out[:, :k] = d_logits[:, :k]
+            out[:, k:] = self.smooth.gradient(raw[:, k:], d_logits[:, k:])
 
     def components(self, locations: Array, raw_variances: Array, couplings: Array) -> Components:
         """Return what components are, and what the chain rule needs of how they came about."""
@@ -268,7 +269,7 @@ class MixtureLoss:
         shares, totals = softmax(xp.concatenate([logits, joint]), _LEAST_LOG_SHARE)
         n_members = len(logits)
         p = shares[n_members:]
-        self._write_d_logits(shares[:n_members], p, d_logits)
+        self._write_d_logits(raw[0], shares[:n_members] - p, d_logits)
         p = p[:, : self.n_components, None]
         pze = ze * p
         if self.noise.learned:

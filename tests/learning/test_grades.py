@@ -61,6 +61,19 @@ def test_rounded_normals_are_all_but_exact(mean, sd):
     assert_allclose(basis @ numbers, wanted[near], atol=0.05)
 
 
+@pytest.mark.parametrize(("mean", "sd"), [(0.0, 0.5), (1.3, 0.4), (-2.0, 1.5)])
+def test_mean_and_variance_are_those_of_the_scores(mean, sd):
+    """A hundred atoms are nearly all numbers; the share of the atoms together stays the same."""
+    n_atoms = 100
+    smooth = SmoothLogits.of(np.full(n_atoms, 1 / n_atoms), np.zeros(n_atoms + 1))
+    numbers = np.zeros((1, smooth.n_numbers, 1))
+    numbers[0, :2, 0] = mean, 2.0 * np.log(sd)
+    weights = np.exp(smooth.logits(numbers)[0, :-1, 0]) / n_atoms
+    scores = stats.norm.ppf((np.arange(n_atoms) + 0.5) / n_atoms)
+    expected = stats.norm.pdf(scores, mean, sd) / stats.norm.pdf(scores) / n_atoms
+    assert_allclose(weights, expected, rtol=1e-10)
+
+
 def test_gradient_is_autograds():
     generator = torch.Generator().manual_seed(0)
     raw = torch.randn(2, LOSS.n_outputs, 7, generator=generator, dtype=torch.float64)

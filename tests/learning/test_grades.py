@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from scipy import stats
+from scipy import special, stats
 
 from skmdn import MDNRegressor
 from skmdn.learning import grades
@@ -47,38 +47,48 @@ def test_the_widest_and_common_atoms_have_numbers_of_their_own():
     assert_allclose(basis[:, -2], np.eye(22)[0])
 
 
-@pytest.mark.parametrize(("mean", "sd"), [(8.0, 1.0), (5.0, 2.0), (12.0, 0.5)])
+def logits_of(smooth, mean, sd):
+    """Return the logits (A,) of atoms whose scores are about normal, without bumps."""
+    numbers = np.zeros((1, smooth.n_numbers, 1))
+    said = np.array([mean, 2.0 * np.log(sd)])
+    numbers[0, :2, 0] = grades._BOUND * np.arctanh(said / grades._BOUND)
+    return smooth.logits(numbers)[0, :-1, 0]
+
+
+@pytest.mark.parametrize(("mean", "sd"), [(8.0, 1.0), (5.0, 2.0), (11.0, 0.8)])
 def test_rounded_normals_are_all_but_exact(mean, sd):
     """Of rounded normal targets: their scores are then linear in the values."""
     values = np.arange(21.0)
     marginal = stats.norm(8.0, 3.0)
     shares = marginal.cdf(values + 0.5) - marginal.cdf(values - 0.5)
     smooth = SmoothLogits.of(shares, np.append(np.log(shares), 0.0))
-    wanted = stats.norm(mean, sd).logpdf(values) - np.log(shares)
-    near = np.abs(values - mean) < 4.0 * sd
-    basis = np.column_stack([smooth.basis[:-1, :-1], np.ones(21)])[near]
-    numbers = np.linalg.lstsq(basis, wanted[near], rcond=None)[0]
-    assert_allclose(basis @ numbers, wanted[near], atol=0.05)
+    found = special.softmax(logits_of(smooth, (mean - 8.0) / 3.0, sd / 3.0))
+    wanted = stats.norm(mean, sd).pdf(values)
+    assert_allclose(found, wanted / wanted.sum(), atol=0.02)
 
 
 @pytest.mark.parametrize(("mean", "sd"), [(0.0, 0.5), (1.3, 0.4), (-2.0, 1.5)])
 def test_mean_and_variance_are_those_of_the_scores(mean, sd):
-    """A hundred atoms are nearly all numbers; the share of the atoms together stays the same."""
     n_atoms = 100
     smooth = SmoothLogits.of(np.full(n_atoms, 1 / n_atoms), np.zeros(n_atoms + 1))
-    numbers = np.zeros((1, smooth.n_numbers, 1))
-    numbers[0, :2, 0] = mean, 2.0 * np.log(sd)
-    weights = np.exp(smooth.logits(numbers)[0, :-1, 0]) / n_atoms
     scores = stats.norm.ppf((np.arange(n_atoms) + 0.5) / n_atoms)
-    expected = stats.norm.pdf(scores, mean, sd) / stats.norm.pdf(scores) / n_atoms
-    assert_allclose(weights, expected, rtol=1e-10)
+    expected = stats.norm.logpdf(scores, mean, sd) - stats.norm.logpdf(scores)
+    assert_allclose(logits_of(smooth, mean, sd), expected, rtol=1e-10, atol=1e-10)
 
 
-def test_gradient_is_autograds():
+@pytest.mark.parametrize(("mean", "sd"), [(0.0, 0.5), (1.3, 0.4), (-1.0, 0.9)])
+def test_the_share_of_all_atoms_stays_where_they_are_near_each_other(mean, sd):
+    smooth = SmoothLogits.of(np.full(100, 0.01), np.log(np.full(101, 0.01)))
+    assert_allclose(np.exp(logits_of(smooth, mean, sd)).sum(), 1.0, atol=0.02)
+
+
+@pytest.mark.parametrize("size", [1.0, 20.0, 1e6])
+def test_gradient_is_autograds(size):
     generator = torch.Generator().manual_seed(0)
     raw = torch.randn(2, LOSS.n_outputs, 7, generator=generator, dtype=torch.float64)
     y = torch.randn(2, 1, 7, generator=generator, dtype=torch.float64)
     y[:, :, :3] = 0.2  # at an atom
+    raw[:, LOSS.n_components :][:, :2] *= size  # mu and log v
     loss = LOSS.like(raw)
     raw.requires_grad_(True)
     (-loss.log_density(raw, y)[0].sum()).backward()

@@ -44,11 +44,11 @@ class MDNRegressor(ResidualFitting, RegressorMixin, BaseEstimator):
     ----------
     n_components : int or "auto", default="auto"
         Gaussian components of each network's mixture. "auto" is 5 for one target. For several it
-        is 5 to 12: the most that take no more than 240 network outputs, with three distinct rows
-        for each output (a component of three targets takes 10 with ``"full"`` noise). All
-        networks share further components: one at each of ``atoms_``, with variance ``reg_covar``,
-        and, where there are atoms or outliers, a wide one. An atom that leaves targets open has
-        components in each network instead, the more the commoner it is.
+        is 3 to 12: as many as there are three distinct rows for each network output (a component
+        of three targets takes 10 with ``"full"`` noise), but no more than 5 that take more than
+        240 outputs. All networks share further components: one at each of ``atoms_``, with
+        variance ``reg_covar``, and, where there are atoms or outliers, a wide one. An atom that
+        leaves targets open has components in each network instead, the more the commoner it is.
     noise_type : {"full", "diagonal", "isotropic", "isotropic_across_components", "fixed"}, \
 default="full"
         Covariance of a component: any; diagonal; one variance for all targets; one variance for

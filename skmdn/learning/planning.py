@@ -125,13 +125,15 @@ _FEWEST_UNITS = 24
 _MOST_UNITS = 48
 #: Targets that are few.
 _FEW_TARGETS = 3
-#: Components of a network for one target, and fewest for several,
-_FEWEST_COMPONENTS = 5
+#: Components of a network for one target, and of several if rows are enough, whatever they cost.
+_COMPONENTS = 5
+#: Fewest components for several targets,
+_FEWEST_COMPONENTS = 3
 #: and most of them,
 _MOST_COMPONENTS = 12
 #: where there are so many rows for each raw output, or more,
 _ROWS_AN_OUTPUT = 3
-#: and raw outputs are no more than so many: steps would take long.
+#: and more than five take no more raw outputs than so many: steps would take long.
 _MOST_OUTPUTS = 240
 
 
@@ -146,10 +148,10 @@ def usual_layers(n_rows: float, n_targets: int) -> tuple[int, ...]:
 def usual_components(n_rows: float, n_targets: int, noise: NoiseModel) -> int:
     """Return how many components a network has: several targets vary together in more ways."""
     if n_targets == 1:
-        return _FEWEST_COMPONENTS
+        return _COMPONENTS
     n_outputs = sum(noise.sizes(1, n_targets))
-    affordable = min(n_rows / _ROWS_AN_OUTPUT, _MOST_OUTPUTS) / n_outputs
-    return int(min(max(affordable, _FEWEST_COMPONENTS), _MOST_COMPONENTS))
+    most = min(max(_MOST_OUTPUTS / n_outputs, _COMPONENTS), _MOST_COMPONENTS)
+    return int(min(max(n_rows / (_ROWS_AN_OUTPUT * n_outputs), _FEWEST_COMPONENTS), most))
 
 
 def usual_members(n_rows: float, n_parameters: int) -> int:

@@ -90,33 +90,31 @@ class SmoothLogits(ArrayParts):
 
     def logits(self, numbers: Array) -> Array:
         """Return the logits (E, A + 1, B) that numbers (E, J, B) say."""
-        bell, log_variance = _bell(numbers)[0], _bounded(numbers[:, 1:2])
-        bell[:, :1] -= 0.5 * log_variance
+        bounded = _bounded(numbers)
+        bell = _bell(bounded)
+        bell[:, :1] -= 0.5 * bounded[:, 1:]
         return self.basis @ namespace(numbers).concatenate([bell, numbers[:, 2:]], 1) + self.base
 
     def gradient(self, numbers: Array, d_logits: Array) -> Array:
         """Return the gradient by the numbers, given that by the logits."""
-        xp, g = namespace(numbers), self.basis.T @ d_logits
-        bell, centre, precision = _bell(numbers)
+        xp, g, bounded = namespace(numbers), self.basis.T @ d_logits, _bounded(numbers)
+        centre, precision = bounded[:, :1], xp.exp(-bounded[:, 1:])
         d_centre = precision * (g[:, 1:2] - centre * g[:, :1])
-        d_log_variance = -(bell * g[:, :3]).sum(1)[:, None] - 0.5 * g[:, :1]
-        d_bounded = xp.concatenate([d_centre, d_log_variance], 1) * _slope(numbers[:, :2])
-        return xp.concatenate([d_bounded, g[:, 3:]], 1)
+        d_log_variance = -(_bell(bounded) * g[:, :3]).sum(1)[:, None] - 0.5 * g[:, :1]
+        slope = 1.0 - (bounded / _BOUND) ** 2
+        return xp.concatenate(
+            [d_centre * slope[:, :1], d_log_variance * slope[:, 1:], g[:, 3:]], 1
+        )
 
 
-def _bell(numbers: Array) -> tuple[Array, Array, Array]:
-    """Return b (E, 3, B), mu and 1 / v (E, 1, B)."""
-    xp = namespace(numbers)
-    centre, precision = _bounded(numbers[:, :1]), xp.exp(-_bounded(numbers[:, 1:2]))
+def _bounded(numbers: Array) -> Array:
+    """Return mu and log v (E, 2, B): the two first numbers, about, where these are small."""
+    return _BOUND * namespace(numbers).tanh(numbers[:, :2] / _BOUND)
+
+
+def _bell(bounded: Array) -> Array:
+    """Return b (E, 3, B) of mu and log v (E, 2, B)."""
+    xp, centre = namespace(bounded), bounded[:, :1]
+    precision = xp.exp(-bounded[:, 1:])
     parts = [-0.5 * precision * centre * centre, precision * centre, -0.5 * precision]
-    return xp.concatenate(parts, 1), centre, precision
-
-
-def _bounded(number: Array) -> Array:
-    """Return what a raw number says: itself, about, where it is small."""
-    return _BOUND * namespace(number).tanh(number / _BOUND)
-
-
-def _slope(number: Array) -> Array:
-    """Return by how much what a raw number says rises with it."""
-    return 1.0 - (_bounded(number) / _BOUND) ** 2
+    return xp.concatenate(parts, 1)

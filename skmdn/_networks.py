@@ -230,7 +230,8 @@ class NetworkMixtures(PredictionSets):
         """Return the conditional means of checked rows, without the rest of the mixture."""
         means, scaling = np.empty((X.shape[0], self.n_outputs_)), self._targets.scaling
         for block, raw in self._raw_blocks(X):
-            means[block] = scaling.restored(self._loss.means(raw).mean(0).T)
+            of_members = self._loss.means(raw, self._pooled_factors)
+            means[block] = scaling.restored(of_members.mean(0).T)
         if self.line_ is not None:
             means += self._on_line(X)
         return means[:, 0] if self._y_ndim == 1 else means

@@ -150,11 +150,15 @@ default="full"
         goes on (``warm_start``, `partial_fit`).
     atoms_ : ndarray of shape (n_atoms,) or (n_atoms, n_outputs)
         Values of y that many rows share (zeros, limits, grades, counts). A value is common if ten
-        distinct rows have it, or a quarter of all rows where forty are distinct.
+        distinct rows have it, or a quarter of all rows where forty are distinct. If there are at
+        most 100 common values and nine rows in ten have one of them, y lies on a grid.
 
-        - If there are at most 100 common values and nine rows in ten have one of them, y lies on a
-          grid: all of them are atoms, as are other values that two distinct rows share, unless
-          that makes more than 100.
+        - If y lies on a grid, or there are ten distinct rows for each of its values, and these are
+          on a lattice, evenly spaced with at most 200 points, all points of it are atoms; only
+          those seen, if less than a quarter are. Ten values or more may go on beyond the ends:
+          where less than three rows are at one, twice as far as the third row is from it.
+        - On another grid, all common values are atoms, as are others that two distinct rows share,
+          unless that makes more than 100.
         - Otherwise those are atoms that stand out: common values of at least 2 % of the rows, and
           of five times as many as the value of a typical other row.
         - Of several targets, atoms are combinations of such values that ten distinct rows share.
@@ -163,8 +167,10 @@ default="full"
           ``64 / n_outputs`` such values (or 4, if that is more) is always open, and there are at
           most as many atoms with NaN. With isotropic noise, no target is left open.
 
-        The weights of more than eight atoms of one target are a smooth function of where they are,
-        times what all rows have in common. Empty where all components share one variance.
+        How likely more than four atoms of one target are is learned from all of them: for each x,
+        as a mixture of at most three logistic distributions, rounded to the atoms
+        (Salimans et al. 2017), with atoms that stand out besides. Empty where all components share
+        one variance.
     line_ : Line or None
         The linear function whose residuals the networks learn, fitted by ridge regression
         (Hoerl & Kennard 1970); ``line_.at(X)`` are its values (n, n_outputs) for an array X. It is
@@ -207,6 +213,8 @@ default="full"
     - Lakshminarayanan et al. (2017), "Simple and scalable predictive uncertainty estimation using
       deep ensembles".
     - Loshchilov & Hutter (2019), "Decoupled weight decay regularization".
+    - Salimans et al. (2017), "PixelCNN++: improving the PixelCNN with discretized logistic mixture
+      likelihood and other modifications".
 
     Examples
     --------

@@ -132,23 +132,36 @@ def test_the_mixture_is_that_of_the_networks(noise_type, targets):
 
 
 def test_counts_that_nobody_saw_have_some_density():
-    """The few that are no atoms are so few that components become peaks there."""
+    """Those between are atoms, and as far beyond as one may expect."""
     rng = np.random.default_rng(0)
     X, counts = rng.normal(size=(800, 2)), rng.integers(0, 3, size=800)
     counts[:9] = [3, 4, 5, 6, 8, 9, 10, 11, 12]
     model = small(n_components=5, n_estimators=8, max_iter=200).fit(X, counts)
+    assert_array_equal(model.atoms_, np.arange(17.0))
+    assert model.score_samples(X, np.full(800, 7)).min() > -6.0
+    assert model.score_samples(X, np.full(800, 15)).min() > -8.0
+    assert_allclose(model.predict_var(X).mean(), counts.var(), rtol=0.3)
+
+
+def test_rare_values_that_are_no_atoms_have_some_density():
+    """There are so few of them that components become peaks there."""
+    rng = np.random.default_rng(0)
+    X, values = rng.normal(size=(800, 2)), rng.integers(0, 3, size=800).astype(float)
+    values[:9] = rng.uniform(3.0, 12.0, size=9)
+    model = small(n_components=5, n_estimators=8, max_iter=200).fit(X, values)
     assert_array_equal(model.atoms_, [0.0, 1.0, 2.0])
     assert model.score_samples(X, np.full(800, 7)).min() > -25.0
-    assert_allclose(model.predict_var(X).mean(), counts.var(), rtol=0.1)
+    assert_allclose(model.predict_var(X).mean(), values.var(), rtol=0.1)
 
 
 def test_what_is_rare_among_grades_is_a_grade():
     rng = np.random.default_rng(0)
     X, grades = rng.normal(size=(600, 2)), rng.integers(3, 7, size=600)
     grades[:8] = 8
-    model = small(max_iter=60).fit(X, grades)
-    assert_array_equal(model.atoms_, [3.0, 4.0, 5.0, 6.0, 8.0])
-    assert_allclose(model.predict_atoms(X)[:, -1].mean(), 8 / 600, rtol=0.3)
+    model = MDNRegressor(n_estimators=8, random_state=0).fit(X, grades)
+    assert_array_equal(model.atoms_, [3.0, 4.0, 5.0, 6.0, 7.0, 8.0])
+    assert 0.5 < model.predict_atoms(X)[:, -1].mean() / (8 / 600) < 2.0
+    assert model.predict_atoms(X)[:, -2].mean() < 0.003  # nobody has a seven
 
 
 @pytest.mark.parametrize("noise_type", ["full", "diagonal"])

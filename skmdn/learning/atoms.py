@@ -21,7 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .arrays import Array, ArrayParts, converted
+from .arrays import Array, ArrayParts, converted, namespace
+from .rows import effective_number
 
 #: Distinct rows that have to share a value for it to be common.
 _LEAST_ROWS = 10
@@ -34,7 +35,21 @@ _ENOUGH_ROWS = 40
 _MOST_VALUES = 100
 #: and this share of the rows has one of them.
 _SHARE_OF_GRID = 0.9
-#: On a grid, values that so few rows share are atoms, too: what is rare among grades is a grade.
+#: Values that have so many rows on average are atoms, too, where they are on a lattice of no more
+#: points than this,
+_MOST_POINTS = 200
+#: from which they are no farther, in its steps.
+_LARGEST_MISS = 1e-3
+#: Points that no row is at are atoms, where this share of all between have one.
+_LEAST_FULL = 0.25
+#: Points beyond the ends are, where there are so many values: not of grades.
+_MANY_VALUES = 10
+#: Where fewer rows than this are at an end, there is more beyond it,
+_ROWS_AT_AN_END = 3
+#: so many times as far as those are from it.
+_TIMES_BEYOND = 2
+#: On another grid, values that so few rows share are atoms, too: what is rare among grades is
+#: a grade.
 _FEWEST_ROWS = 2
 #: Else those values are atoms that have this share of the rows,
 _LEAST_SHARE = 0.02
@@ -68,6 +83,10 @@ def find_atoms(y: np.ndarray, weights: np.ndarray, may_be_open: bool = True) -> 
         NaN where a target may have any value. Such atoms come first.
     """
     found = _common(y, weights)
+    if y.shape[1] == 1 and (_make_a_grid(found) or len(y) >= _LEAST_ROWS * len(found.rows)):
+        points = _lattice(found.rows[:, 0], found.shares * effective_number(weights))
+        if len(points):
+            return points[:, None]
     if _make_a_grid(found):
         with_rare = _common(y, weights, _FEWEST_ROWS)
         return _standing_out(with_rare if _make_a_grid(with_rare) else found)
@@ -110,6 +129,36 @@ def _make_a_grid(found: _Values) -> bool:
     """Tell whether all common values are atoms."""
     covered = found.shares[found.common].sum()
     return bool(found.common.sum() <= _MOST_VALUES and covered >= _SHARE_OF_GRID)
+
+
+def _lattice(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the points of the lattice that ascending values (V,) are on; none, if on none.
+
+    Between the values they are all there, if a quarter of them are values. Beyond an end of many
+    values there are more, unless three rows are at it: twice as far as the third row is from it.
+    """
+    if len(values) < 2:
+        return values
+    step = np.diff(values).min()
+    steps = (values - values[0]) / step
+    if steps[-1] >= _MOST_POINTS or (abs(steps - steps.round()) > _LARGEST_MISS).any():
+        return values[:0]
+    places = steps.round().astype(int)
+    if places[-1] >= len(values) / _LEAST_FULL:
+        return values
+    below = above = 0
+    if len(values) >= _MANY_VALUES:
+        below, above = _beyond(places, counts), _beyond(-places[::-1], counts[::-1])
+    step = (values[-1] - values[0]) / places[-1]  # closer
+    points = values[0] + step * np.arange(-below, places[-1] + above + 1)
+    points[below + places] = values
+    return points
+
+
+def _beyond(places: np.ndarray, counts: np.ndarray) -> int:
+    """Return how many points there may be before the first place (V,) of so many rows each."""
+    third = int(np.searchsorted(np.cumsum(counts), _ROWS_AT_AN_END - 1e-6))
+    return int(_TIMES_BEYOND * (places[min(third, len(places) - 1)] - places[0]))
 
 
 def _standing_out(found: _Values) -> np.ndarray:
@@ -194,6 +243,17 @@ class StillComponents(ArrayParts):
         means = np.concatenate([atoms, np.zeros((1, atoms.shape[1]))])
         variances = np.append(np.full(len(atoms), variance), _WIDEST)
         return cls(means[:, :, None], variances[:, None, None])
+
+    def of(self, chosen: Array) -> StillComponents:
+        """Return those that the columns of ones (A + 1, C) choose."""
+        means, variances = (chosen.T @ part[..., 0] for part in (self.means, self.variances))
+        return StillComponents(means[..., None], variances[..., None])
+
+    def terms(self, y: Array) -> Array:
+        """Return ``sum_d (z_d e_d + log sigma_d^2)`` (E, A + 1, B) of y (E, D, B)."""
+        variances = self.variances[:, 0]
+        squares = ((y[:, None] - self.means) ** 2).sum(2)
+        return squares / variances + self.means.shape[1] * namespace(y).log(variances)
 
     @property
     def atoms(self) -> np.ndarray:

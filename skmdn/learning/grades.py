@@ -1,120 +1,234 @@
-"""The weights of many atoms, as a smooth function of where they are.
+"""Components on many atoms at once: logistic distributions, rounded along normal scores.
 
-Networks that learned the weight of each by itself would be classifiers, to which 3 is no nearer to
-4 than to 40: it would take many rows to find out. Along the atoms' normal scores s, all rows
-together are about standard normal; those of one x are taken to be about normal with another mean
-mu and variance v there, but for a few bumps:
+Networks that learned the weight of each atom by itself would be classifiers, to which 3 is no
+nearer to 4 than to 40: it would take many rows to find out. So a standard normal distribution is
+cut into cells, one for each atom and as likely as it is among all rows; and how likely the atoms
+are at one x is a mixture of a few logistic distributions there, the grades (Salimans et al. 2017,
+"PixelCNN++"). In one of location mu and scale s, the atom whose cell is from a to b has the share
 
-    weight = common share * N(s; mu, v) / N(s; 0, 1) * exp(sum_j c_j bump_j).
+    p = S(u) - S(v) = S(u) S(-v) (1 - exp(v - u)),   u = (b - mu) / s,   v = (a - mu) / s,
 
-What is learned is mu, log v and the c_j; zeros leave the common shares. Rounded normal
-distributions are of this kind. With b the coefficients of 1, s and s^2 in -(s - mu)^2 / 2v, and g
-the gradient by the weights' logarithms, summed over atoms times 1, s and s^2,
+S being the logistic function, and
 
-    b = (-mu^2 / 2v, mu / v, -1 / 2v),    d / d mu = (g_1 - mu g_0) / v,
-    d / d log v = -b' g - g_0 / 2.
+    d log p / d mu = (S(u) + S(v) - 1) / s,
+    d log p / d log s = v S(v) - u S(-u) - (u - v) / (exp(u - v) - 1).
 
-mu and log v are bounded, B tanh(x / B) for raw numbers x: where one value is all but sure, they
-would else grow without end.
+Variance factors multiply s^2. What the rows say of an atom's share is shrunk towards its
+neighbours': counts n of which e are expected to be Poisson(e g), with g of mean 1 and variance q,
+leave e (1 + q n) / (1 + q e). Atoms that stand out, zeros of what is rare, are also components by
+themselves.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtri
 
-from .arrays import Array, ArrayParts, namespace
+from .arrays import Array, ArrayParts, converted, namespace
 
 #: Most atoms whose weights are learned each by itself.
-_FEW_ATOMS = 8
-#: Share of the rows from which on an atom has a bump of its own: zeros of what is rare.
+_FEW_ATOMS = 4
+#: An atom stands out if it has this share of the rows,
 _LARGE_SHARE = 0.1
-#: Ranks of atoms, from 0 to 1, are at least this far from the ends.
-_LEAST_RANK = 1e-9
-#: Bumps along the normal scores: fewer are 0.04 better for some targets, but two modes take many.
-_BUMPS = 7
-#: Where the outermost are.
-_OUTERMOST = 2.0
-#: Bound on the size of mu and log v: no score is beyond 6, few atoms are nearer than exp(-8 / 2).
-_BOUND = 8.0
+#: and so many times as many as its neighbours.
+_TIMES_NEIGHBOURS = 2.0
+#: Rows that there are besides those seen at each atom: it may have been missed.
+_UNSEEN = 0.5
+#: Counts that are farther from their neighbours, in standard errors, are what they are.
+_BY_CHANCE = 3.0
+#: Bound on the size of mu and log s: where one value is all but sure, they would else grow without
+#: end. Few scores are beyond 6.
+_BOUND = 6.0
+#: Where the first and the last cell end.
+_FAR = 1e4
+#: Scale at the start: with standard deviations of 0.6, that of three is one.
+_STARTING_SCALE = 0.6 * math.sqrt(3.0) / math.pi
+
+
+class Cells(NamedTuple):
+    """The cells that targets are in, of grades.
+
+    Attributes
+    ----------
+    of_atom : array of shape (E, 1, B)
+        ``z e + log sigma^2`` of the targets and their atoms.
+    upper, lower : array of shape (E, M, B)
+        u and v.
+    steepness : array of shape (E, M, B)
+        1 / s.
+    slopes : array of shape (E, 2, M, B)
+        Of mu and log s, which are bounded, by the numbers that say them.
+    """
+
+    of_atom: Array
+    upper: Array
+    lower: Array
+    steepness: Array
+    slopes: Array
+
+    def terms(self, factor: float = 1.0) -> Array:
+        """Return ``z e + log sigma^2 - 2 log p`` (E, M, B), with s^2 so many times as large."""
+        u, v = (end * factor**-0.5 for end in (self.upper, self.lower))
+        xp = namespace(u)
+        log_share = xp.log(-xp.expm1(v - u)) - _softplus(-u) - _softplus(v)
+        return self.of_atom - 2.0 * log_share
+
+    def gradient(self) -> Array:
+        """Return the gradient (E, 2, M, B) of log p by the numbers."""
+        u, v = self.upper, self.lower
+        xp, below, above = namespace(u), _logistic(v), _logistic(-u)
+        d_location = (below - above) * self.steepness
+        # (u - v) / (exp(u - v) - 1), which may be too large for a number.
+        of_width = (v - u) * xp.exp(v - u) / xp.expm1(v - u)
+        d_log_scale = v * below - u * above - of_width
+        return xp.stack([d_location, d_log_scale], 1) * self.slopes
 
 
 @dataclass(frozen=True)
-class SmoothLogits(ArrayParts):
-    """Logits of components that stay, as a function of few numbers.
+class Grades(ArrayParts):
+    """M components on A atoms of one target, and the O of these that are also alone.
 
     Parameters
     ----------
-    base : array of shape (A + 1, 1)
-        Logits of the common shares, plus s^2 / 2.
-    basis : array of shape (A + 1, J + 1)
-        Columns of 1, s, s^2, the bumps, and one for each large atom; the last row and column are
-        the widest component's. The three first have two of the J numbers, the others one each.
+    values, edges : array of shape (A,), (A - 1,)
+        Where the atoms are, and where the nearest one changes, in standardised targets.
+    cuts : array of shape (A + 1,)
+        Where the cells end.
+    alone : array of shape (A + 1, O + 1)
+        One where an atom is a component by itself; the last row and column are the widest one's.
+    starting_logits : array of shape (O + 1 + M,)
+        Of those, and of the grades.
     """
 
-    base: Array
-    basis: Array
+    values: Array
+    edges: Array
+    cuts: Array
+    alone: Array
+    starting_logits: Array
 
     @classmethod
-    def of(cls, shares: np.ndarray, log_odds: np.ndarray) -> SmoothLogits | None:
-        """Return those of atoms in ascending order, or None where there are few.
+    def of(
+        cls, values: np.ndarray, counts: np.ndarray, log_odds: np.ndarray, n_grades: int
+    ) -> Grades | None:
+        """Return so many on atoms, or None where these are few.
 
         Parameters
         ----------
-        shares : ndarray of shape (A,)
-            Of the rows at each atom.
+        values : ndarray of shape (A,)
+            Where they are, ascending, in standardised targets.
+        counts : ndarray of shape (A,)
+            Rows at each.
         log_odds : ndarray of shape (A + 1,)
-            Their logits, if X told nothing; the last one is the widest component's.
+            Their logits, if X tells nothing; the last one is the widest component's.
         """
-        if len(shares) <= _FEW_ATOMS:
+        if len(values) <= _FEW_ATOMS:
             return None
-        ranks = (np.cumsum(shares) - 0.5 * shares) / shares.sum()
-        # Bounded, as an atom of hardly any weight would else lie at infinity.
-        scores = ndtri(ranks.clip(_LEAST_RANK, 1.0 - _LEAST_RANK))
-        centres = np.linspace(-_OUTERMOST, _OUTERMOST, _BUMPS)
-        bumps = np.exp(-0.5 * ((scores[:, None] - centres) / (centres[1] - centres[0])) ** 2)
-        large = np.eye(len(shares))[:, shares >= _LARGE_SHARE]
-        basis = np.column_stack([np.ones_like(scores), scores, scores**2, bumps, large])
-        n_atoms, n_numbers = basis.shape
-        whole = np.zeros((n_atoms + 1, n_numbers + 1))
-        whole[:-1, :-1], whole[-1, -1] = basis, 1.0
-        base = log_odds + 0.5 * np.append(scores**2, 0.0)
-        return cls(base[:, None], whole)
-
-    @property
-    def n_numbers(self) -> int:
-        """How many numbers say the logits: mu, log v and the c_j."""
-        return int(self.basis.shape[1]) - 1
-
-    def logits(self, numbers: Array) -> Array:
-        """Return the logits (E, A + 1, B) that numbers (E, J, B) say."""
-        bounded = _bounded(numbers)
-        bell = _bell(bounded)
-        bell[:, :1] -= 0.5 * bounded[:, 1:]
-        return self.basis @ namespace(numbers).concatenate([bell, numbers[:, 2:]], 1) + self.base
-
-    def gradient(self, numbers: Array, d_logits: Array) -> Array:
-        """Return the gradient by the numbers, given that by the logits."""
-        xp, g, bounded = namespace(numbers), self.basis.T @ d_logits, _bounded(numbers)
-        centre, precision = bounded[:, :1], xp.exp(-bounded[:, 1:])
-        d_centre = precision * (g[:, 1:2] - centre * g[:, :1])
-        d_log_variance = -(_bell(bounded) * g[:, :3]).sum(1)[:, None] - 0.5 * g[:, :1]
-        slope = 1.0 - (bounded / _BOUND) ** 2
-        return xp.concatenate(
-            [d_centre * slope[:, :1], d_log_variance * slope[:, 1:], g[:, 3:]], 1
+        beside = _averaged(counts, 0.0)
+        alone = (counts >= _LARGE_SHARE * counts.sum()) & (counts > _TIMES_NEIGHBOURS * beside)
+        ranks = np.cumsum(_shrunk(np.where(alone, beside, counts) + _UNSEEN))
+        odds, chosen = np.exp(log_odds), np.append(alone, True)
+        odds_alone = odds[chosen]
+        odds_alone[:-1] *= 1.0 - beside[alone] / counts[alone]
+        odds_graded = np.full(n_grades, (odds.sum() - odds_alone.sum()) / n_grades)
+        return cls(
+            values=values,
+            edges=0.5 * (values[1:] + values[:-1]),
+            cuts=np.concatenate([[-_FAR], ndtri(ranks[:-1] / ranks[-1]), [_FAR]]),
+            alone=np.eye(len(chosen))[:, chosen],
+            starting_logits=np.log(np.append(odds_alone, odds_graded)),
         )
 
+    @property
+    def n_alone(self) -> int:
+        """How many components are no grades: O + 1."""
+        return int(self.alone.shape[1])
 
-def _bounded(numbers: Array) -> Array:
-    """Return mu and log v (E, 2, B): the two first numbers, about, where these are small."""
-    return _BOUND * namespace(numbers).tanh(numbers[:, :2] / _BOUND)
+    @property
+    def n_grades(self) -> int:
+        """How many are: M."""
+        return len(self.starting_logits) - self.n_alone
+
+    def starting_numbers(self) -> np.ndarray:
+        """Return the mu and log s (2, M) of grades side by side."""
+        m = self.n_grades
+        return np.stack([ndtri((np.arange(m) + 0.5) / m), np.full(m, math.log(_STARTING_SCALE))])
+
+    def cells(self, numbers: Array, y: Array, variance: Array) -> Cells:
+        """Return the cells of the atoms, of such a variance, that are nearest to y.
+
+        Parameters
+        ----------
+        numbers : array of shape (E, 2, M, B)
+            About mu and log s, where these are small.
+        y : array of shape (E, 1, B)
+        variance : array of shape (1,)
+        """
+        xp = namespace(y)
+        nearest = xp.searchsorted(self.edges, y if xp is np else y.contiguous())
+        of_atom = (y - self.values[nearest]) ** 2 / variance + xp.log(variance)
+        location, steepness, slopes = _said(numbers)
+        upper, lower = (
+            (end[nearest] - location) * steepness for end in (self.cuts[1:], self.cuts)
+        )
+        return Cells(of_atom, upper, lower, steepness, slopes)
+
+    def spread(self, shares: Array, numbers: Array, factors: float | np.ndarray) -> Array:
+        """Return the weights (E, A + 1, B) of what stays, given those of the components.
+
+        Parameters
+        ----------
+        shares : array of shape (E, O + 1 + M, B)
+        numbers : array of shape (E, 2, M, B)
+        factors : float or ndarray of shape (E,)
+            What s^2 is multiplied by.
+        """
+        of_grades = shares[:, None, self.n_alone :]
+        location, steepness, _ = _said(numbers)
+        if np.ndim(factors):
+            factors = converted(np.reshape(factors, (-1, 1, 1)), shares)
+        steepness = (steepness * factors**-0.5)[:, None]
+        ends = (self.cuts[:, None, None] - location[:, None]) * steepness
+        below = (of_grades * _logistic(ends)).sum(2)
+        spread = self.alone @ shares[:, : self.n_alone]
+        spread[:, :-1] += below[:, 1:] - below[:, :-1]
+        return spread
 
 
-def _bell(bounded: Array) -> Array:
-    """Return b (E, 3, B) of mu and log v (E, 2, B)."""
-    xp, centre = namespace(bounded), bounded[:, :1]
-    precision = xp.exp(-bounded[:, 1:])
-    parts = [-0.5 * precision * centre * centre, precision * centre, -0.5 * precision]
-    return xp.concatenate(parts, 1)
+def _said(numbers: Array) -> tuple[Array, Array, Array]:
+    """Return mu, 1 / s (E, M, B), and the slopes (E, 2, M, B) of mu and log s."""
+    xp = namespace(numbers)
+    bounded = _BOUND * xp.tanh(numbers / _BOUND)
+    return bounded[:, 0], xp.exp(-bounded[:, 1]), 1.0 - (bounded / _BOUND) ** 2
+
+
+def _softplus(x: Array) -> Array:
+    """Return ``log(1 + exp(x))``."""
+    xp = namespace(x)
+    return x.clip(0.0) + xp.log1p(xp.exp(-abs(x)))
+
+
+def _logistic(x: Array) -> Array:
+    """Return ``1 / (1 + exp(-x))``."""
+    return 0.5 + 0.5 * namespace(x).tanh(0.5 * x)
+
+
+def _averaged(counts: np.ndarray, own: float) -> np.ndarray:
+    """Return averages (A,) of counts and those beside them; there is one beside the ends."""
+    before, after = np.append(counts[1], counts[:-1]), np.append(counts[1:], counts[-2])
+    return own * counts + 0.5 * (1.0 - own) * (before + after)
+
+
+def _shrunk(counts: np.ndarray) -> np.ndarray:
+    """Return counts (A,) nearer to their neighbours', as far as those vary by chance alone."""
+    expected = _averaged(counts, 0.5)
+    # Of independent counts, n - e has the variance e (1/4 + 1/16 + 1/16).
+    squares = (counts - expected) ** 2 / 0.375
+    by_chance = squares < _BY_CHANCE**2 * expected
+    excess = (squares - expected)[by_chance].sum()
+    q = max(excess / max((expected[by_chance] ** 2).sum(), 1.0), 0.0)
+    shrunk = expected * (1.0 + q * counts) / (1.0 + q * expected)
+    return np.where(by_chance, shrunk, counts)

@@ -99,9 +99,12 @@ def starting_head_bias(loss: MixtureLoss, means: np.ndarray, log_odds: np.ndarra
     The last ones are so many times as likely, by the logarithms ``log_odds`` (A,).
     """
     bias = np.zeros((1, loss.n_outputs, 1))
-    logits, locations, raw_variances, _ = loss.split(bias)
-    if loss.smooth is None:  # else they are where all numbers are zero
+    logits, locations, raw_variances, _, grades = loss.split(bias)
+    if loss.grades is None:
         logits[0, loss.n_weights - len(log_odds) :, 0] = log_odds
+    else:
+        logits[0, loss.n_components :, 0] = loss.grades.starting_logits
+        grades[0, :, :, 0] = loss.grades.starting_numbers()
     means = means[None, :, :, None]
     locations[:] = means if loss.curve is None else loss.curve.inverse(means)
     raw_variances[:] = math.log(_STARTING_VARIANCE)  # see `excess_variance`

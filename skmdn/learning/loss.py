@@ -31,8 +31,10 @@ a. Where T = I, the first two terms in brackets cancel.
 
 A variance shared by several components or targets collects the sum of their gradients.
 Behind the K components there may be some that stay where they are, at atoms say (see
-`skmdn.learning.atoms`): they have a logit alone. The last of the K may be at open atoms: targets
-that these pin have a given mu, the variance reg_covar, and no coupling.
+`skmdn.learning.atoms`): they have a logit alone; and grades, of which a row's atom has a share
+(see `skmdn.learning.grades`): d nll / d of what this depends on is -p_k d log share. The last of
+the K may be at open atoms: targets that these pin have a given mu, the variance reg_covar, and no
+coupling.
 Arrays are laid out (members E, components K, targets D, rows B).
 """
 
@@ -52,7 +54,7 @@ from .atoms import Pins, StillComponents
 from .bounds import Bounds
 from .components import Components, MixtureParameters
 from .curve import JohnsonCurve
-from .grades import SmoothLogits
+from .grades import Cells, Grades
 from .noise import NoiseModel, covariance_factor, decorrelated, excess_variance, regressions
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -61,8 +63,8 @@ _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 _LEAST_LOG_SHARE = -60.0
 
 
-#: Logits, locations, raw variances and couplings, as views of raw outputs.
-Parts: TypeAlias = tuple[Array, Array, Array, Array]
+#: Logits, locations, raw variances, couplings and grades, as views of raw outputs.
+Parts: TypeAlias = tuple[Array, Array, Array, Array, Array]
 #: What all variances, or each member's, are multiplied by.
 Factors: TypeAlias = float | np.ndarray
 
@@ -92,8 +94,8 @@ class MixtureLoss:
     coupling_unit : float, default=1.0
         The coupling that a raw one of one stands for; see
         `skmdn.learning.noise.NoiseModel.coupling_unit`.
-    smooth : SmoothLogits, default=None
-        How the logits of the components that stay are said; None for one by one.
+    grades : Grades, default=None
+        How likely the components that stay are; None for one by one.
     bounds : Bounds, default=None
         How far finished components may reach. The gradient knows none: what is beyond is pulled
         back as if it were there.
@@ -108,19 +110,25 @@ class MixtureLoss:
     still: StillComponents | None = None
     pins: Pins | None = None
     coupling_unit: float = 1.0
-    smooth: SmoothLogits | None = None
+    grades: Grades | None = None
     bounds: Bounds | None = None
 
     @cached_property
-    def sizes(self) -> tuple[int, int, int, int]:
-        """Raw outputs for the weights, means, variances and couplings, in this order."""
+    def sizes(self) -> tuple[int, int, int, int, int]:
+        """Raw outputs for the weights, means, variances, couplings and grades, in this order."""
         _, means, variances, couplings = self.noise.sizes(self.n_components, self.n_targets)
-        return self._n_logits, means, variances, couplings
+        return self._n_logits, means, variances, couplings, 2 * self._n_grades
+
+    @property
+    def _n_grades(self) -> int:
+        return 0 if self.grades is None else self.grades.n_grades
 
     @cached_property
     def _n_logits(self) -> int:
         """How many raw outputs the weights take."""
-        return self.n_weights if self.smooth is None else self.n_components + self.smooth.n_numbers
+        if self.grades is None:
+            return self.n_weights
+        return self.n_components + self.grades.n_alone + self.grades.n_grades
 
     @cached_property
     def n_weights(self) -> int:
@@ -148,32 +156,26 @@ class MixtureLoss:
     def _shapes(self) -> tuple[tuple[int, ...], ...]:
         k, d = self.n_components, self.n_targets
         variances = self.noise.variance_shape(k, d) if self.noise.learned else (0, 1)
-        return (self._n_logits,), (k, d), variances, (k, self.sizes[3] // k)
+        couplings = (k, self.sizes[3] // k)
+        return (self._n_logits,), (k, d), variances, couplings, (2, self._n_grades)
 
     def split(self, raw: Array) -> Parts:
-        """View raw outputs (E, P, B) as logits, locations, raw variances and couplings."""
+        """View raw outputs (E, P, B) as logits, locations, raw variances, couplings and grades."""
         cuts = pairwise(accumulate(self.sizes, initial=0))
-        logits, locations, variances, couplings = (
+        logits, locations, variances, couplings, grades = (
             raw[:, start:stop].reshape(len(raw), *shape, raw.shape[2])
             for (start, stop), shape in zip(cuts, self._shapes, strict=True)
         )
-        return logits, locations, variances, couplings
+        return logits, locations, variances, couplings, grades
 
-    def logits(self, raw: Array) -> Array:
-        """Return the logits (E, K + A, B) that the first part of raw outputs says."""
-        if self.smooth is None:
-            return raw
+    def weights(self, logits: Array, grades: Array, factors: Factors = 1.0) -> Array:
+        """Return the weights (E, K + A, B) of all components; factors as in `variances`."""
+        shares = softmax(logits)[0]
+        if self.grades is None:
+            return shares
         k = self.n_components
-        return namespace(raw).concatenate([raw[:, :k], self.smooth.logits(raw[:, k:])], axis=1)
-
-    def _write_d_logits(self, raw: Array, d_logits: Array, out: Array) -> None:
-        """Write the gradient by the first part of raw outputs, given that by the logits."""
-        if self.smooth is None:
-            out[:] = d_logits
-        else:
-            k = self.n_components
-            out[:, :k] = d_logits[:, :k]
-            out[:, k:] = self.smooth.gradient(raw[:, k:], d_logits[:, k:])
+        still = self.grades.spread(shares[:, k:], grades, factors)
+        return namespace(shares).concatenate([shares[:, :k], still], axis=1)
 
     def components(self, locations: Array, raw_variances: Array, couplings: Array) -> Components:
         """Return what components are, and what the chain rule needs of how they came about."""
@@ -225,18 +227,16 @@ class MixtureLoss:
         One for each factor that the variances may be multiplied by; autograd goes through it.
         """
         xp = namespace(raw)
-        logits, locations, raw_variances, couplings = self.split(raw)
-        logits = self.logits(logits)
+        logits, *parts, grades = self.split(raw)
         logits = logits - xp.amax(logits, axis=1, keepdims=True)  # large ones swallow digits
-        found = self.finished(locations, raw_variances, couplings)
+        found = self.finished(*parts)
         _, e = self.errors(y, found)
         squares, constant = e * e, softmax(logits)[1] + self.n_targets * _HALF_LOG_2PI
-        of_still = self._still_terms(y)
-        densities = []
+        cells, densities = self._cells(grades, y), []
         for factor in factors:
             variances = self.variances(found.excess, factor)
             terms = (squares / variances + xp.log(variances)).sum(2)
-            terms = _joined(terms, of_still)
+            terms = self._joined(terms, y, cells, factor)
             densities.append(softmax(logits - 0.5 * terms)[1] - constant)
         return xp.stack(densities)
 
@@ -255,8 +255,8 @@ class MixtureLoss:
             The negative log-likelihoods.
         """
         xp = namespace(y)
-        logits, parts = self.logits(raw[0]), raw[1:]
-        d_logits, d_locations, d_variances, d_couplings = out
+        logits, *parts, grades = raw
+        d_logits, d_locations, d_variances, d_couplings, d_grades = out
         found = self.components(*parts)
         variances = self.variances(found.excess)
 
@@ -264,12 +264,15 @@ class MixtureLoss:
         z = e / variances
         ze = z * e
         terms = (xp.log(variances) + ze).sum(2)
-        joint = logits - 0.5 * _joined(terms, self._still_terms(y))
+        cells = self._cells(grades, y)
+        joint = logits - 0.5 * self._joined(terms, y, cells)
         # The softmax of the weights and that of the responsibilities in one go.
         shares, totals = softmax(xp.concatenate([logits, joint]), _LEAST_LOG_SHARE)
         n_members = len(logits)
         p = shares[n_members:]
-        self._write_d_logits(raw[0], shares[:n_members] - p, d_logits)
+        xp.subtract(shares[:n_members], p, out=d_logits)
+        if cells is not None:
+            xp.multiply(-p[:, None, -self._n_grades :], cells.gradient(), out=d_grades)
         p = p[:, : self.n_components, None]
         pze = ze * p
         if self.noise.learned:
@@ -302,27 +305,27 @@ class MixtureLoss:
         floor = self.reg_covar
         floor = converted(floor, array) if isinstance(floor, np.ndarray) else floor
         bounds = None if self.bounds is None else self.bounds.like(array)
-        smooth = None if self.smooth is None else self.smooth.like(array)
+        grades = None if self.grades is None else self.grades.like(array)
         return replace(
             self,
             reg_covar=floor,
             curve=curve,
             still=still,
             pins=pins,
-            smooth=smooth,
+            grades=grades,
             bounds=bounds,
         )
 
-    def means(self, raw: Array) -> Array:
-        """Return the mean (E, D, B) of each member's mixtures."""
-        logits, means, _, _ = self.split(raw)
+    def means(self, raw: Array, factors: Factors = 1.0) -> Array:
+        """Return the mean (E, D, B) of each member's mixtures; factors as in `variances`."""
+        logits, means, _, _, grades = self.split(raw)
         if self.curve is not None:
             means = self.curve.means(means)
         if self.pins is not None:
             means = self.pins.means(means)
         if self.bounds is not None:
             means = self.bounds.means(means)
-        weights = softmax(self.logits(logits))[0][:, :, None]
+        weights = self.weights(logits, grades, factors)[:, :, None]
         mean = (weights[:, : self.n_components] * means).sum(1)
         if self.still is not None:
             mean += (weights[:, self.n_components :] * self.still.means).sum(1)
@@ -333,9 +336,9 @@ class MixtureLoss:
 
         Where targets are coupled, each component's variance is that given the targets before.
         """
-        logits, *parts = self.split(raw)
-        found, mean = self.finished(*parts), self.means(raw)
-        weights = softmax(self.logits(logits))[0][:, :, None]
+        logits, *parts, grades = self.split(raw)
+        found, mean = self.finished(*parts), self.means(raw, factor)
+        weights = self.weights(logits, grades, factor)[:, :, None]
         spread = self.variances(found.excess, factor) + (found.means - mean[:, None]) ** 2
         variance = (weights[:, : self.n_components] * spread).sum(1)
         if self.still is not None:
@@ -343,25 +346,37 @@ class MixtureLoss:
             variance += (weights[:, self.n_components :] * spread).sum(1)
         return mean, variance
 
-    def _still_terms(self, y: Array) -> Array | None:
-        """Return ``sum_d (z_d e_d + log sigma_d^2)`` (E, A, B) of y (E, D, B) and still ones."""
-        if self.still is None:
+    @cached_property
+    def _alone(self) -> StillComponents | None:
+        """The components that stay of which the weight alone is learned."""
+        if self.still is None or self.grades is None:
+            return self.still
+        return self.still.of(self.grades.alone)
+
+    def _cells(self, grades: Array, y: Array) -> Cells | None:
+        """Return the cells of y (E, 1, B), if there are grades."""
+        if self.grades is None or self.still is None:
             return None
-        variances = self.still.variances[:, 0]
-        squares = ((y[:, None] - self.still.means) ** 2).sum(2)
-        return squares / variances + self.n_targets * namespace(y).log(variances)
+        return self.grades.cells(grades, y, self.still.variances[0, 0])
+
+    def _joined(self, terms: Array, y: Array, cells: Cells | None, factor: float = 1.0) -> Array:
+        """Return terms (E, K, B) of y, and those of what is behind: alone, then grades."""
+        if self._alone is None:
+            return terms
+        of_grades = [] if cells is None else [cells.terms(factor)]
+        return namespace(y).concatenate([terms, self._alone.terms(y), *of_grades], axis=1)
 
     def parameters(self, raw: np.ndarray, factors: Factors = 1.0) -> MixtureParameters:
         """Return the mixtures that raw outputs (E, P, B) stand for; factors as in `variances`.
 
         Components that stay where they are have a weight here, and all else in ``still``.
         """
-        logits, *parts = self.split(raw)
+        logits, *parts, grades = self.split(raw)
         found = self.finished(*parts)
         variances = self.variances(found.excess, factors)
         sds = np.sqrt(np.broadcast_to(variances, found.means.shape))
         return MixtureParameters(
-            weights=np.moveaxis(softmax(self.logits(logits))[0], -1, 1),
+            weights=np.moveaxis(self.weights(logits, grades, factors), -1, 1),
             means=np.moveaxis(found.means, -1, 1),
             sds=np.moveaxis(sds, -1, 1),
             factor=self._factor(found, sds),
@@ -376,13 +391,6 @@ class MixtureLoss:
             return covariance_factor(found.couplings, sds)
         of_locations = covariance_factor(found.couplings, sds / found.slope)
         return of_locations * np.moveaxis(found.slope, 2, -1)[..., None]
-
-
-def _joined(of_components: Array, of_still: Array | None) -> Array:
-    """Return terms of all components (E, K + A, B), if there are some that stay."""
-    if of_still is None:
-        return of_components
-    return namespace(of_still).concatenate([of_components, of_still], axis=1)
 
 
 def _summed_to(shared: Array, terms: Array) -> Array:

@@ -1,85 +1,118 @@
-"""Many atoms have weights that are a smooth function of where they are."""
+"""Components on many atoms at once: how likely each is, and what is learned of it."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import special, stats
 
 from skmdn import MDNRegressor
 from skmdn.learning import grades
 from skmdn.learning.atoms import StillComponents
-from skmdn.learning.grades import SmoothLogits
+from skmdn.learning.grades import Grades
+from skmdn.learning.initialization import starting_head_bias
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.noise import NOISE_MODELS
 
-SHARES = stats.binom(20, 0.4).pmf(np.arange(21))
-SMOOTH = SmoothLogits.of(SHARES, np.append(np.log(SHARES), -2.0))
-LOSS = MixtureLoss(
-    3,
-    1,
-    NOISE_MODELS["diagonal"],
-    1e-6,
-    still=StillComponents.at(np.linspace(-2.0, 2.0, 21)[:, None], 1e-6),
-    smooth=SMOOTH,
-)
+VALUES = np.linspace(-2.0, 2.0, 21)
+COUNTS = np.where(np.arange(21) == 3, 900.0, 1000 * stats.binom(20, 0.4).pmf(np.arange(21)))
+LOG_ODDS = np.log(np.append(COUNTS, 0.01))
+GRADES = Grades.of(VALUES, COUNTS, LOG_ODDS, n_grades=4)
+
+
+def loss_with(found, variance=1e-6):
+    still = StillComponents.at(found.values[:, None], variance)
+    return MixtureLoss(3, 1, NOISE_MODELS["diagonal"], variance, still=still, grades=found)
+
+
+LOSS = loss_with(GRADES)
+
+
+def numbers_of(locations, scales):
+    """Return the numbers (1, 2, M, 1) that say so."""
+    said = np.array([locations, np.log(scales)])
+    return (grades._BOUND * np.arctanh(said / grades._BOUND))[None, ..., None]
+
+
+def shares_at(cuts, locations, scales):
+    """Return the shares (A, M) of cells of logistic distributions, by scipy."""
+    ends = np.concatenate([[-np.inf], cuts[1:-1], [np.inf]])[:, None]
+    return np.diff(stats.logistic.cdf(ends, locations, scales), axis=0)
 
 
 def test_few_atoms_have_weights_of_their_own():
-    assert SmoothLogits.of(np.full(8, 0.125), np.zeros(9)) is None
-    assert SmoothLogits.of(np.full(9, 1 / 9), np.zeros(10)) is not None
+    for n_atoms, expected in ((4, True), (5, False)):
+        counts, log_odds = np.full(n_atoms, 30.0), np.zeros(n_atoms + 1)
+        assert (Grades.of(np.arange(n_atoms), counts, log_odds, 3) is None) is expected
 
 
-def test_where_all_numbers_are_zero_x_tells_nothing():
-    logits = SMOOTH.logits(np.zeros((2, SMOOTH.n_numbers, 3)))
-    assert_allclose(logits, np.tile(np.append(np.log(SHARES), -2.0)[:, None], (2, 1, 3)))
+LOCATIONS, SCALES = np.array([-1.0, 0.0, 0.4, 3.0]), np.array([0.05, 0.3, 2.0, 0.7])
 
 
-def test_the_widest_and_common_atoms_have_numbers_of_their_own():
-    shares = np.append(0.3, np.full(20, 0.7 / 20))
-    basis = SmoothLogits.of(shares, np.zeros(22)).basis
-    assert (basis[-1, :-1] == 0.0).all()
-    assert (basis[:-1, -1] == 0.0).all()
-    assert_allclose(basis[:, -2], np.eye(22)[0])
+@pytest.mark.parametrize("factor", [1.0, 0.2, 30.0])
+def test_shares_are_those_of_rounded_logistic_distributions(factor):
+    numbers = np.broadcast_to(numbers_of(LOCATIONS, SCALES), (1, 2, 4, 21))
+    cells = GRADES.cells(numbers, VALUES[None, None], np.array([1.0]))
+    expected = shares_at(GRADES.cuts, LOCATIONS, SCALES * np.sqrt(factor))
+    assert_allclose(cells.of_atom, 0.0)
+    likely = expected.T > 1e-10  # scipy's differences of what is all but one are rounding errors
+    found = np.exp(-0.5 * cells.terms(factor)[0])
+    assert_allclose(found[likely], expected.T[likely], rtol=1e-5)
+    weights = np.array([0.1, 0.05, 0.3, 0.2, 0.15, 0.2])
+    spread = GRADES.spread(weights[None, :, None], numbers[..., :1], np.array([factor]))[0, :, 0]
+    wanted = np.append(expected @ weights[2:], weights[1])
+    wanted[3] += weights[0]
+    assert_allclose(spread, wanted, atol=1e-14)
 
 
-def logits_of(smooth, mean, sd):
-    """Return the logits (A,) of atoms whose scores are about normal, without bumps."""
-    numbers = np.zeros((1, smooth.n_numbers, 1))
-    said = np.array([mean, 2.0 * np.log(sd)])
-    numbers[0, :2, 0] = grades._BOUND * np.arctanh(said / grades._BOUND)
-    return smooth.logits(numbers)[0, :-1, 0]
+def test_targets_are_in_the_cell_of_the_nearest_atom():
+    near = VALUES + np.linspace(-0.09, 0.09, 21)
+    cells = GRADES.cells(np.zeros((1, 2, 4, 21)), near[None, None], np.array([0.01]))
+    assert_allclose(cells.of_atom[0, 0], (near - VALUES) ** 2 / 0.01 + np.log(0.01))
 
 
-@pytest.mark.parametrize(("mean", "sd"), [(8.0, 1.0), (5.0, 2.0), (11.0, 0.8)])
-def test_rounded_normals_are_all_but_exact(mean, sd):
-    """Of rounded normal targets: their scores are then linear in the values."""
-    values = np.arange(21.0)
-    marginal = stats.norm(8.0, 3.0)
-    shares = marginal.cdf(values + 0.5) - marginal.cdf(values - 0.5)
-    smooth = SmoothLogits.of(shares, np.append(np.log(shares), 0.0))
-    found = special.softmax(logits_of(smooth, (mean - 8.0) / 3.0, sd / 3.0))
-    wanted = stats.norm(mean, sd).pdf(values)
-    assert_allclose(found, wanted / wanted.sum(), atol=0.02)
+@pytest.mark.parametrize("location", [-6.0, 6.0])
+def test_what_is_beyond_all_scores_is_at_the_outermost_atom(location):
+    """All of it: none is lost."""
+    numbers = np.tile(numbers_of(np.full(4, 0.999 * location), np.full(4, 0.01)), (2, 1, 1, 1))
+    spread = GRADES.spread(np.full((2, 6, 1), 0.25) * [[0], [0], [1], [1], [1], [1]], numbers, 1.0)
+    assert_allclose(spread[:, 0 if location < 0 else 20], 1.0)
+    assert_allclose(spread.sum(1), 1.0)
 
 
-@pytest.mark.parametrize(("mean", "sd"), [(0.0, 0.5), (1.3, 0.4), (-2.0, 1.5)])
-def test_mean_and_variance_are_those_of_the_scores(mean, sd):
-    n_atoms = 100
-    smooth = SmoothLogits.of(np.full(n_atoms, 1 / n_atoms), np.zeros(n_atoms + 1))
-    scores = stats.norm.ppf((np.arange(n_atoms) + 0.5) / n_atoms)
-    expected = stats.norm.logpdf(scores, mean, sd) - stats.norm.logpdf(scores)
-    assert_allclose(logits_of(smooth, mean, sd), expected, rtol=1e-10, atol=1e-10)
+def test_atoms_that_stand_out_are_components_by_themselves():
+    """A common one among common ones does not."""
+    assert_array_equal(GRADES.alone, np.eye(22)[:, [3, 21]])
+    even = Grades.of(np.arange(6.0), np.array([5, 80, 100, 90, 60, 30]), np.zeros(7), 2)
+    assert_array_equal(even.alone, np.eye(7)[:, [6]])
 
 
-@pytest.mark.parametrize(("mean", "sd"), [(0.0, 0.5), (1.3, 0.4), (-1.0, 0.9)])
-def test_the_share_of_all_atoms_stays_where_they_are_near_each_other(mean, sd):
-    smooth = SmoothLogits.of(np.full(100, 0.01), np.log(np.full(101, 0.01)))
-    assert_allclose(np.exp(logits_of(smooth, mean, sd)).sum(), 1.0, atol=0.02)
+def test_to_begin_with_atoms_are_about_as_likely_as_among_all_rows():
+    raw = starting_head_bias(LOSS, np.zeros((3, 1)), LOG_ODDS)[None, :, None]
+    found = LOSS.parameters(raw).weights[0, 0]
+    odds = np.append(np.ones(3), np.exp(LOG_ODDS))
+    assert_allclose(np.cumsum(found), np.cumsum(odds / odds.sum()), atol=0.03)
+    assert_allclose(found[3:].sum(), 1.0 - 3.0 / odds.sum())
+    assert_allclose(found[:3], 1.0 / odds.sum())
+
+
+def cell_shares(counts):
+    found = Grades.of(np.arange(len(counts)), counts, np.zeros(len(counts) + 1), 3)
+    return np.diff(special.ndtr(found.cuts))
+
+
+def test_shares_are_shrunk_towards_their_neighbours_as_far_as_they_vary_by_chance():
+    rng = np.random.default_rng(0)
+    truth = stats.norm.pdf(np.linspace(-2.5, 2.5, 40))
+    truth /= truth.sum()
+    counts = rng.poisson(1000 * truth)
+    raw = counts / counts.sum()
+    assert ((cell_shares(counts) - truth) ** 2).mean() < 0.6 * ((raw - truth) ** 2).mean()
+    heaps = 1000 * truth * np.where(np.arange(40) % 2, 1.7, 0.3)
+    assert_allclose(cell_shares(heaps), heaps / heaps.sum(), atol=0.006)
+    assert (cell_shares(np.where(truth > 0.01, counts, 0)) > 1e-4).all()
 
 
 @pytest.mark.parametrize("size", [1.0, 20.0, 1e6])
@@ -88,44 +121,83 @@ def test_gradient_is_autograds(size):
     raw = torch.randn(2, LOSS.n_outputs, 7, generator=generator, dtype=torch.float64)
     y = torch.randn(2, 1, 7, generator=generator, dtype=torch.float64)
     y[:, :, :3] = 0.2  # at an atom
-    raw[:, LOSS.n_components :][:, :2] *= size  # mu and log v
-    loss = LOSS.like(raw)
-    raw.requires_grad_(True)
-    (-loss.log_density(raw, y)[0].sum()).backward()
-    with torch.no_grad():
-        found = torch.zeros_like(raw)
-        values = loss.gradient(loss.split(raw), y, out=loss.split(found))
-        assert_allclose(values, -loss.log_density(raw, y)[0], rtol=1e-12)
-    assert_allclose(found, raw.grad, rtol=1e-10, atol=1e-12)
+    raw[:, -8:] *= size  # mu and log s
+    for kind in (torch.as_tensor, np.asarray):
+        at = raw.clone().requires_grad_()
+        expected = -LOSS.like(at).log_density(at, y)[0]
+        expected.sum().backward()
+        ours, here, found = LOSS.like(kind(raw)), kind(raw), kind(torch.full_like(raw, torch.nan))
+        values = ours.gradient(ours.split(here), kind(y), out=ours.split(found))
+        assert_allclose(values, expected.detach(), rtol=1e-12)
+        assert_allclose(found, at.grad, rtol=1e-9, atol=1e-11)
 
 
-def test_weights_of_mixtures_are_those_of_free_logits():
+@pytest.mark.parametrize("size", [1.0, 1e6])
+def test_numbers_of_single_precision_are_finite(size):
+    raw = np.random.default_rng(0).normal(scale=size, size=(3, LOSS.n_outputs, 50))
+    raw, y = raw.astype(np.float32), np.resize(VALUES, (3, 1, 50)).astype(np.float32)
+    loss, out = LOSS.like(raw), np.full_like(raw, np.nan)
+    with np.errstate(under="ignore", over="ignore"):  # of a component's distance
+        values = loss.gradient(loss.split(raw), y, loss.split(out))
+    assert np.isfinite(values).all()
+    assert np.isfinite(out).all()
+
+
+def test_finished_mixtures_have_the_density_that_was_learned():
+    """Their weights at atoms are sums over grades."""
     rng = np.random.default_rng(0)
-    raw = rng.normal(size=(2, LOSS.n_outputs, 5))
-    free = replace(LOSS, smooth=None)
-    logits, *parts = LOSS.split(raw)
-    whole = np.concatenate([LOSS.logits(logits), *(part.reshape(2, -1, 5) for part in parts)], 1)
-    found, expected = LOSS.parameters(raw), free.parameters(whole)
-    assert_allclose(found.weights, expected.weights)
-    assert_allclose(LOSS.means(raw), free.means(whole))
-    for part, there in zip(LOSS.moments(raw, 2.0), free.moments(whole, 2.0), strict=True):
-        assert_allclose(part, there)
+    raw, y = rng.normal(size=(2, LOSS.n_outputs, 5)), rng.normal(size=(2, 1, 5))
+    y[:, 0, :3] = VALUES[[2, 3, 9]]
+    for factor in (1.0, 3.0):
+        found = LOSS.parameters(raw, np.full(2, factor))
+        means = [
+            np.concatenate([row, np.broadcast_to(LOSS.still.means[..., 0], (5, 22, 1))], 1)
+            for row in found.means
+        ]
+        sds = [
+            np.concatenate([row, np.broadcast_to(LOSS.still.sds, (5, 22, 1))], 1)
+            for row in found.sds
+        ]
+        densities = stats.norm.pdf(
+            y[:, 0, :, None], np.array(means)[..., 0], np.array(sds)[..., 0]
+        )
+        expected = np.log((found.weights * densities).sum(-1))
+        assert_allclose(LOSS.log_density(raw, y, [factor])[0], expected, rtol=1e-9)
+        mean = (found.weights * np.array(means)[..., 0]).sum(-1)
+        assert_allclose(LOSS.means(raw, factor)[:, 0], mean)
+        assert_allclose(LOSS.moments(raw, factor)[0][:, 0], mean)
 
 
-def test_neighbouring_values_tell_of_each_other(monkeypatch):
-    """A linear function, rounded: weights learned one by one are 0.2 nats behind."""
+@pytest.fixture(scope="module")
+def rounded():
     rng = np.random.default_rng(1000)
     X = rng.normal(size=(3000, 10))
     y = np.round(20.0 + 5.0 * X[:, 0] + 3.0 * X[:, 1] + 1.5 * rng.normal(size=3000))
+    return X, y, MDNRegressor(n_estimators=5, random_state=0).fit(X[:1000], y[:1000])
 
-    def score():
-        model = MDNRegressor(n_estimators=5, random_state=0).fit(X[:1000], y[:1000])
-        assert len(model.atoms_) > 20
-        return model.score(X[1000:], y[1000:])
 
-    smooth = score()
+def test_neighbouring_values_tell_of_each_other(rounded, monkeypatch):
+    """A linear function, rounded: weights learned one by one are 0.2 nats behind."""
+    X, y, model = rounded
     monkeypatch.setattr(grades, "_FEW_ATOMS", 100)
-    assert smooth > score() + 0.1
+    one_by_one = MDNRegressor(n_estimators=5, random_state=0).fit(X[:1000], y[:1000])
+    assert len(model.atoms_) == len(one_by_one.atoms_) > 40
+    assert model.score(X[1000:], y[1000:]) > one_by_one.score(X[1000:], y[1000:]) + 0.1
+
+
+def test_values_are_as_likely_as_they_are(rounded):
+    """The mixture's chance of each is within 0.1 nats of the truth, on average."""
+    X, y, model = rounded
+    mixture = model.predict_mixture(X[1000:])
+    found = mixture.probability_between(y[1000:] - 0.5, y[1000:] + 0.5)
+    cells = stats.norm(20.0 + 5.0 * X[1000:, 0] + 3.0 * X[1000:, 1], 1.5)
+    truth = cells.cdf(y[1000:] + 0.5) - cells.cdf(y[1000:] - 0.5)
+    assert np.log(truth).mean() - np.log(found).mean() < 0.1
+
+
+def test_means_are_those_of_the_mixtures(rounded):
+    X, _, model = rounded
+    assert_allclose(model.predict(X), model.predict_mixture(X).mean(), rtol=1e-10)
 
 
 @pytest.mark.parametrize("tiny", [1e-12, 1e-15, 1e-20])
@@ -139,3 +211,12 @@ def test_atoms_of_hardly_any_weight_are_finite(tiny, value):
     assert len(model.atoms_) > 8
     assert np.isfinite(model.predict(X)).all()
     assert np.isfinite(model.best_validation_score_)
+
+
+def test_the_size_of_all_weights_says_nothing():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 2))
+    y = np.round(8.0 + 3.0 * X[:, 0] + 2.0 * rng.normal(size=400))
+    model = MDNRegressor(n_estimators=2, max_iter=3, random_state=0)
+    first = model.fit(X, y).score_samples(X, y)
+    assert_allclose(model.fit(X, y, np.full(400, 1e-3)).score_samples(X, y), first, rtol=1e-3)

@@ -42,7 +42,7 @@ def test_a_component_is_as_wide_as_the_curve_is_steep(noise_type):
     curve = JohnsonCurve.fit(np.exp(draw(40, 2)), np.ones(40))
     loss = MixtureLoss(1, 2, NOISE_MODELS[noise_type], 1e-30, curve=curve)
     raw = draw(1, loss.n_outputs, 3)
-    _, u, raw_variances, _ = loss.split(raw)
+    _, u, raw_variances, *_ = loss.split(raw)
     raw_variances[:] = -20.0  # sd of u: 4.5e-5
     u_sd, found = float(np.exp(-10.0)), loss.parameters(raw)
     low, high = (np.moveaxis(curve.at(u + sign * u_sd)[0], -1, 1) for sign in (-1, 1))

@@ -153,10 +153,11 @@ default="full"
         distinct rows have it, or a quarter of all rows where forty are distinct. If there are at
         most 100 common values and nine rows in ten have one of them, y lies on a grid.
 
-        - If y lies on a grid, or there are ten distinct rows for each of its values, and these are
-          on a lattice, evenly spaced with at most 200 points, all points of it are atoms; only
-          those seen, if less than a quarter are. Ten values or more may go on beyond the ends:
-          where less than three rows are at one, twice as far as the third row is from it.
+        - If y lies on a grid, or has ten distinct rows for each of its values on average, and the
+          values are evenly spaced, on a lattice of at most 200 points, all points are atoms; only
+          those seen, if less than a quarter are. Ten values or more may go on beyond an end at
+          which there are less than three rows (by weight): three times as far as the fourth row
+          is from the second, but no farther than a quarter of the range, and not beyond zero.
         - On another grid, all common values are atoms, as are others that two distinct rows share,
           unless that makes more than 100.
         - Otherwise those are atoms that stand out: common values of at least 2 % of the rows, and
@@ -167,10 +168,9 @@ default="full"
           ``64 / n_outputs`` such values (or 4, if that is more) is always open, and there are at
           most as many atoms with NaN. With isotropic noise, no target is left open.
 
-        How likely more than four atoms of one target are is learned from all of them: for each x,
-        as a mixture of at most three logistic distributions, rounded to the atoms
-        (Salimans et al. 2017), with atoms that stand out besides. Empty where all components share
-        one variance.
+        How likely more than four atoms of one target are is a mixture of at most three logistic
+        distributions a network, rounded to the atoms (Salimans et al. 2017), and of those that
+        stand out. Empty where all components share one variance.
     line_ : Line or None
         The linear function whose residuals the networks learn, fitted by ridge regression
         (Hoerl & Kennard 1970); ``line_.at(X)`` are its values (n, n_outputs) for an array X. It is

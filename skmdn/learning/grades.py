@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from .arrays import Array, ArrayParts, converted, namespace
+from .arrays import Array, ArrayParts, converted, logistic, namespace
 
 #: Most atoms whose weights are learned each by itself.
 _FEW_ATOMS = 4
@@ -36,8 +36,11 @@ _FEW_ATOMS = 4
 _LARGE_SHARE = 0.1
 #: and so many times as many as its neighbours.
 _TIMES_NEIGHBOURS = 2.0
-#: Rows that there are besides those seen at each atom: it may have been missed.
+#: Rows that there are besides those seen at each atom, as it may have been missed; but at those
+#: that none is at no more in all than there are values of one row, or one (Good 1953).
 _UNSEEN = 0.5
+#: Least share of an atom: cells of less have no width in single precision.
+_LEAST_SHARE = 1e-6
 #: Counts that are farther from their neighbours, in standard errors, are what they are.
 _BY_CHANCE = 3.0
 #: Bound on the size of mu and log s: where one value is all but sure, they would else grow without
@@ -80,7 +83,7 @@ class Cells(NamedTuple):
     def gradient(self) -> Array:
         """Return the gradient (E, 2, M, B) of log p by the numbers."""
         u, v = self.upper, self.lower
-        xp, below, above = namespace(u), _logistic(v), _logistic(-u)
+        xp, below, above = namespace(u), logistic(v), logistic(-u)
         d_location = (below - above) * self.steepness
         # (u - v) / (exp(u - v) - 1), which may be too large for a number.
         of_width = (v - u) * xp.exp(v - u) / xp.expm1(v - u)
@@ -129,7 +132,8 @@ class Grades(ArrayParts):
             return None
         beside = _averaged(counts, 0.0)
         alone = (counts >= _LARGE_SHARE * counts.sum()) & (counts > _TIMES_NEIGHBOURS * beside)
-        ranks = np.cumsum(_shrunk(np.where(alone, beside, counts) + _UNSEEN))
+        shares = _shrunk(np.where(alone, beside, counts) + _unseen(counts))
+        ranks = np.cumsum(np.maximum(shares / shares.sum(), _LEAST_SHARE))
         odds, chosen = np.exp(log_odds), np.append(alone, True)
         odds_alone = odds[chosen]
         odds_alone[:-1] *= 1.0 - beside[alone] / counts[alone]
@@ -186,13 +190,14 @@ class Grades(ArrayParts):
         factors : float or ndarray of shape (E,)
             What s^2 is multiplied by.
         """
-        of_grades = shares[:, None, self.n_alone :]
         location, steepness, _ = _said(numbers)
         if np.ndim(factors):
             factors = converted(np.reshape(factors, (-1, 1, 1)), shares)
-        steepness = (steepness * factors**-0.5)[:, None]
-        ends = (self.cuts[:, None, None] - location[:, None]) * steepness
-        below = (of_grades * _logistic(ends)).sum(2)
+        steepness = steepness * factors**-0.5
+        below: Array = 0.0
+        for m in range(self.n_grades):  # all at once are a large array
+            ends = (self.cuts[:, None] - location[:, m : m + 1]) * steepness[:, m : m + 1]
+            below = below + shares[:, self.n_alone + m, None] * logistic(ends)
         spread = self.alone @ shares[:, : self.n_alone]
         spread[:, :-1] += below[:, 1:] - below[:, :-1]
         return spread
@@ -211,9 +216,10 @@ def _softplus(x: Array) -> Array:
     return x.clip(0.0) + xp.log1p(xp.exp(-abs(x)))
 
 
-def _logistic(x: Array) -> Array:
-    """Return ``1 / (1 + exp(-x))``."""
-    return 0.5 + 0.5 * namespace(x).tanh(0.5 * x)
+def _unseen(counts: np.ndarray) -> float:
+    """Return how many rows are added to the counts (A,) of each atom."""
+    n_unseen, n_single = (counts == 0).sum(), ((counts > 0) & (counts < 2)).sum()
+    return float(min(_UNSEEN, max(n_single, 1) / max(n_unseen, 1)))
 
 
 def _averaged(counts: np.ndarray, own: float) -> np.ndarray:

@@ -30,7 +30,7 @@ SPECIAL = {  # and the values that stand out
     "grades, two of them rare": (np.append(np.arange(200) % 4, [4, 4, 5]), list(range(6))),
     "a lattice, many points of it rare": (
         np.append(np.arange(1800) % 60, np.repeat(np.arange(60, 101), 2)),
-        list(range(103)),
+        list(range(104)),
     ),
     "no lattice, two values rare": (
         np.append(np.array([0.0, 1.0, 4.0, 9.3])[np.arange(200) % 4], [16, 16, 25]),
@@ -66,6 +66,64 @@ def test_atoms_are_values_that_stand_out_or_a_grid(y, expected):
     moved = found(17.0 + 0.1 * y)[:, 0]
     assert_allclose(moved, 17.0 + 0.1 * np.asarray(expected), rtol=1e-15)
     assert np.isin(17.0 + 0.1 * np.intersect1d(expected, y), moved).all()
+
+
+def lattice(y, weights=None):
+    return found(np.random.default_rng(0).permutation(y), weights)[:, 0]
+
+
+def test_a_lattice_goes_on_beyond_rare_ends():
+    """Three times as far as the fourth row is from the second, but not far beyond an outlier."""
+    body = np.repeat(np.arange(20.0, 40.0), 30)
+    assert_array_equal(lattice(body), np.arange(20, 40))
+    assert_array_equal(lattice(np.append(body, [40, 41, 43])), np.arange(20, 49))  # a quarter
+    assert_array_equal(lattice(np.append(body, 49)), np.arange(20, 50))
+    assert_array_equal(lattice(np.append(body, [40, 40, 41])), np.arange(20, 45))
+    assert_array_equal(lattice(np.append(body, [40, 40, 40, 41])), np.arange(20, 42))
+    assert_array_equal(lattice(np.append(body, [43, 43, 43])), np.arange(20, 44))
+    below = 59.0 - np.append(body, [40, 41, 43])
+    assert_array_equal(lattice(below), np.arange(11, 40))
+
+
+def test_a_lattice_does_not_go_on_beyond_zero():
+    body = np.append(np.repeat(np.arange(5.0, 25.0), 30), [1, 2, 4])
+    assert_array_equal(lattice(body), np.arange(25))
+    assert_array_equal(lattice(-body), np.arange(-24, 1))
+    assert_array_equal(lattice(body - 1.0), np.arange(24))
+    assert lattice(body - 2.0)[0] < -1.0  # there are negative ones
+
+
+@pytest.mark.parametrize("n_values", [9, 10])
+def test_of_few_values_there_are_none_beyond(n_values):
+    y = np.append(np.repeat(np.arange(n_values - 3.0), 30), n_values - 3.0 + np.arange(3))
+    assert len(lattice(y)) == n_values + (2 if n_values == 10 else 0)
+
+
+@pytest.mark.parametrize(("last", "n_atoms"), [(20, 21), (21, 5)])
+def test_between_few_values_there_are_no_others(last, n_atoms):
+    assert len(lattice(np.repeat([0.0, 1.0, 2.0, 3.0, last], 30))) == n_atoms
+
+
+@pytest.mark.parametrize(("miss", "is_one"), [(0.01, True), (0.05, False)])
+def test_a_lattice_is_one_but_for_rounding(miss, is_one):
+    values = np.delete(np.arange(30.0), 17)
+    values[11] += miss
+    atoms = lattice(np.repeat(values, 30))
+    assert (len(atoms) == 30) is is_one
+    assert np.isin(values, atoms).all()
+
+
+@pytest.mark.parametrize("offset", [0.0, 100.0, 1000.0])
+def test_a_lattice_in_single_precision_is_one(offset):
+    values = np.float32(offset + 0.01 * np.delete(np.arange(60), 33)).astype(float)
+    assert len(lattice(np.repeat(values, 15))) == 60
+
+
+def test_unequal_weights_do_not_stretch_a_lattice():
+    y = np.random.default_rng(0).normal(20.0, 4.0, size=400).round()
+    span = np.ptp(y) + 1
+    for weights in (np.where(np.arange(400) == 7, 1e8, 1.0), np.full(400, 1e-3)):
+        assert span <= len(find_atoms(y[:, None], weights)) <= 1.5 * span + 1
 
 
 def test_weights_count():

@@ -98,6 +98,13 @@ def test_to_begin_with_atoms_are_about_as_likely_as_among_all_rows():
     assert_allclose(found[:3], 1.0 / odds.sum())
 
 
+def test_atoms_that_stand_out_begin_with_what_their_neighbours_have_not():
+    odds, beside = np.exp(LOG_ODDS), COUNTS[[2, 4]].mean()
+    alone = COUNTS[3] - beside
+    graded = (odds.sum() - alone - odds[-1]) / 4
+    assert_allclose(np.exp(GRADES.starting_logits), [alone, odds[-1], *[graded] * 4])
+
+
 def cell_shares(counts):
     found = Grades.of(np.arange(len(counts)), counts, np.zeros(len(counts) + 1), 3)
     return np.diff(special.ndtr(found.cuts))
@@ -112,7 +119,23 @@ def test_shares_are_shrunk_towards_their_neighbours_as_far_as_they_vary_by_chanc
     assert ((cell_shares(counts) - truth) ** 2).mean() < 0.6 * ((raw - truth) ** 2).mean()
     heaps = 1000 * truth * np.where(np.arange(40) % 2, 1.7, 0.3)
     assert_allclose(cell_shares(heaps), heaps / heaps.sum(), atol=0.006)
-    assert (cell_shares(np.where(truth > 0.01, counts, 0)) > 1e-4).all()
+    rough = rng.poisson(1000 * truth * rng.gamma(9.0, 1 / 9.0, size=40))
+    nearer = grades._shrunk(rough.astype(float)) - rough
+    wanted = grades._averaged(rough, 0.5) - rough
+    inner = np.abs(wanted) > 1.0
+    assert 0.1 < np.median(nearer[inner] / wanted[inner]) < 0.75  # they vary more than by chance
+    even = grades._shrunk(np.array([50.0, 46, 51, 55, 49, 53, 47, 50]))
+    assert_allclose(even, grades._averaged(np.array([50.0, 46, 51, 55, 49, 53, 47, 50]), 0.5))
+
+
+def test_what_nobody_was_at_is_as_likely_as_what_one_was_at():
+    """All of it together; and no cell is too narrow for single precision."""
+    counts = np.append(stats.norm.pdf(np.linspace(-2.5, 2.5, 40)) * 500, np.zeros(80))
+    assert cell_shares(counts)[41:].sum() < 1.5 / counts.sum()
+    counts[60] = 1
+    assert (np.diff(Grades.of(np.arange(120), 1e7 * counts, np.zeros(121), 3).cuts) > 2e-6).all()
+    few = np.append(np.full(9, 50.0), [1, 1, 0])
+    assert 0.2 / few.sum() < cell_shares(few)[-1] < 1.0 / few.sum()
 
 
 @pytest.mark.parametrize("size", [1.0, 20.0, 1e6])
@@ -165,7 +188,10 @@ def test_finished_mixtures_have_the_density_that_was_learned():
         assert_allclose(LOSS.log_density(raw, y, [factor])[0], expected, rtol=1e-9)
         mean = (found.weights * np.array(means)[..., 0]).sum(-1)
         assert_allclose(LOSS.means(raw, factor)[:, 0], mean)
-        assert_allclose(LOSS.moments(raw, factor)[0][:, 0], mean)
+        found_mean, found_variance = LOSS.moments(raw, factor)
+        assert_allclose(found_mean[:, 0], mean)
+        spread = np.array(sds)[..., 0] ** 2 + (np.array(means)[..., 0] - mean[..., None]) ** 2
+        assert_allclose(found_variance[:, 0], (found.weights * spread).sum(-1))
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +207,7 @@ def test_neighbouring_values_tell_of_each_other(rounded, monkeypatch):
     X, y, model = rounded
     monkeypatch.setattr(grades, "_FEW_ATOMS", 100)
     one_by_one = MDNRegressor(n_estimators=5, random_state=0).fit(X[:1000], y[:1000])
-    assert len(model.atoms_) == len(one_by_one.atoms_) > 40
+    assert len(model.atoms_) == len(one_by_one.atoms_) >= 40
     assert model.score(X[1000:], y[1000:]) > one_by_one.score(X[1000:], y[1000:]) + 0.1
 
 
@@ -217,6 +243,12 @@ def test_the_size_of_all_weights_says_nothing():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 2))
     y = np.round(8.0 + 3.0 * X[:, 0] + 2.0 * rng.normal(size=400))
+    y[:2] = 20.0, 22.0  # with few rows there would be more beyond
     model = MDNRegressor(n_estimators=2, max_iter=3, random_state=0)
     first = model.fit(X, y).score_samples(X, y)
-    assert_allclose(model.fit(X, y, np.full(400, 1e-3)).score_samples(X, y), first, rtol=1e-3)
+    cuts, atoms = model._targets.grades.cuts, model.atoms_
+    for size in (1e-3, 1e3):
+        model.fit(X, y, np.full(400, size))
+        assert_array_equal(model.atoms_, atoms)
+        assert_allclose(model._targets.grades.cuts, cuts)
+        assert_allclose(model.score_samples(X, y), first, rtol=1e-3)

@@ -95,6 +95,11 @@ def find_atoms(y: np.ndarray, weights: np.ndarray, may_be_open: bool = True) -> 
         return _standing_out(with_rare if _make_a_grid(with_rare) else found)
     if y.shape[1] == 1 or not may_be_open:
         return _standing_out(found)
+    return _partly_open(y, weights)
+
+
+def _partly_open(y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the combinations (A, D) of values that stand out, with NaN for any other."""
     most_open = max(_MOST_OPEN // y.shape[1], _FEWEST_OPEN)
     values = [_standing_out(_common(column[:, None], weights))[:, 0] for column in y.T]
     values = [some if len(some) <= most_open else some[:0] for some in values]

@@ -127,6 +127,7 @@ class Grades(ArrayParts):
             Rows at each.
         log_odds : ndarray of shape (A + 1,)
             Their logits, if X tells nothing; the last one is the widest component's.
+        n_grades : int
         """
         if len(values) <= _FEW_ATOMS:
             return None

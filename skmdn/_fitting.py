@@ -172,7 +172,8 @@ class NetworkFitting(NetworkMixtures):
         sample = sample_of(len(rows.first), NormalScores.max_rows)
         self._features = NormalScores(dense(X[rows.first[sample]]), rows.weights[sample])
         noise = NOISE_MODELS[self.noise_type]
-        self._targets = TargetModel.of(targets, rows.weights, noise, self.n_components_, are_all)
+        sizes = self.n_components_, self.n_features_in_
+        self._targets = TargetModel.of(targets, rows.weights, noise, *sizes, are_all)
         atoms = self._targets.atoms
         self.atoms_ = atoms if self._y_ndim == 2 else atoms[:, 0]
         self._loss = self._mixture_loss()

@@ -153,11 +153,12 @@ default="full"
         distinct rows have it, or a quarter of all rows where forty are distinct. If there are at
         most 100 common values and nine rows in ten have one of them, y lies on a grid.
 
-        - If y lies on a grid, or has ten distinct rows for each of its values on average, and the
-          values are evenly spaced, on a lattice of at most 200 points, all points are atoms; only
-          those seen, if less than a quarter are. Ten values or more may go on beyond an end at
-          which there are less than three rows (by weight): three times as far as the fourth row
-          is from the second, but no farther than a quarter of the range, and not beyond zero.
+        - If y lies on a grid, or there are ten distinct rows for each of its values, on average,
+          and 20 for each feature; and the values are evenly spaced, on a lattice of at most 200
+          points: all points are atoms; only those seen, if less than a quarter are. Ten values or
+          more may go on beyond an end at which there are less than three rows (by weight): three
+          times as far as the fourth row is from the second, but no farther than a quarter of the
+          range, and not beyond zero.
         - On another grid, all common values are atoms, as are others that two distinct rows share,
           unless that makes more than 100.
         - Otherwise those are atoms that stand out: common values of at least 2 % of the rows, and

@@ -72,7 +72,13 @@ class TargetModel:
 
     @classmethod
     def of(
-        cls, y: Array, weights: Array, noise: NoiseModel, n_components: int, are_all: bool
+        cls,
+        y: Array,
+        weights: Array,
+        noise: NoiseModel,
+        n_components: int,
+        n_features: int,
+        are_all: bool,
     ) -> TargetModel:
         """Look at the distinct targets y (n, D) of weights (n,), in their canonical order.
 
@@ -84,7 +90,7 @@ class TargetModel:
         sample, own = y[few], weights[few]
         atoms = sample[:0]
         if noise.per_component:
-            atoms = find_atoms(sample, own, may_be_open=noise.per_target)
+            atoms = find_atoms(sample, own, noise.per_target, n_features)
         if noise.coupled and are_all:
             # Of those with atoms, a value that many rows share must stay one.
             without_atoms = np.atleast_1d(np.isnan(atoms).all(axis=0))

@@ -35,8 +35,10 @@ _ENOUGH_ROWS = 40
 _MOST_VALUES = 100
 #: and this share of the rows has one of them.
 _SHARE_OF_GRID = 0.9
-#: Values that have so many rows on average are atoms, too, where they are on a lattice of no more
+#: Values that have so many rows on average are atoms, too, where there are so many for a feature
+#: (of fewer, a line may say most, and it leaves no atoms), and they are on a lattice of no more
 #: points than this,
+_ROWS_A_FEATURE = 20
 _MOST_POINTS = 200
 #: from which they are no farther, in its steps: numbers of single precision are rounded.
 _LARGEST_MISS = 0.02
@@ -68,7 +70,9 @@ _MOST_OPEN = 64
 _FEWEST_OPEN = 4
 
 
-def find_atoms(y: np.ndarray, weights: np.ndarray, may_be_open: bool = True) -> np.ndarray:
+def find_atoms(
+    y: np.ndarray, weights: np.ndarray, may_be_open: bool = True, n_features: int = 0
+) -> np.ndarray:
     """Return the values that many of the rows (n, D) share.
 
     Parameters
@@ -79,6 +83,8 @@ def find_atoms(y: np.ndarray, weights: np.ndarray, may_be_open: bool = True) -> 
         A row of weight two counts as two.
     may_be_open : bool, default=True
         Whether atoms may be of some of the targets, whatever the others are.
+    n_features : int, default=0
+        How many there are to learn from.
 
     Returns
     -------
@@ -86,7 +92,8 @@ def find_atoms(y: np.ndarray, weights: np.ndarray, may_be_open: bool = True) -> 
         NaN where a target may have any value. Such atoms come first.
     """
     found = _common(y, weights)
-    if y.shape[1] == 1 and (_make_a_grid(found) or len(y) >= _LEAST_ROWS * len(found.rows)):
+    enough = max(_LEAST_ROWS * len(found.rows), _ROWS_A_FEATURE * n_features)
+    if y.shape[1] == 1 and (_make_a_grid(found) or len(y) >= enough):
         points = _lattice(found.rows[:, 0], found.shares * effective_number(weights))
         if len(points):
             return points[:, None]

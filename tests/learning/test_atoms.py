@@ -119,6 +119,14 @@ def test_a_lattice_in_single_precision_is_one(offset):
     assert len(lattice(np.repeat(values, 15))) == 60
 
 
+def test_many_features_call_for_a_line_rather_than_rare_atoms():
+    y = np.random.default_rng(0).integers(0, 100, size=1200)[:, None].astype(float)
+    assert len(find_atoms(y, np.ones(1200), n_features=60)) == 100
+    assert len(find_atoms(y, np.ones(1200), n_features=61)) == 0  # no grid of ten rows each
+    grades = np.arange(1200)[:, None] % 6  # a grid
+    assert len(find_atoms(grades, np.ones(1200), n_features=500)) == 6
+
+
 def test_unequal_weights_do_not_stretch_a_lattice():
     y = np.random.default_rng(0).normal(20.0, 4.0, size=400).round()
     span = np.ptp(y) + 1

@@ -194,6 +194,17 @@ def test_finished_mixtures_have_the_density_that_was_learned():
         assert_allclose(found_variance[:, 0], (found.weights * spread).sum(-1))
 
 
+def test_torch_has_the_same_mixtures():
+    rng = np.random.default_rng(0)
+    raw, y = rng.normal(size=(2, LOSS.n_outputs, 5)), rng.normal(size=(2, 1, 5))
+    there, targets = torch.from_numpy(raw), torch.from_numpy(y)
+    loss, factors = LOSS.like(there), np.array([0.5, 2.0])
+    assert_allclose(loss.log_density(there, targets, [3.0]), LOSS.log_density(raw, y, [3.0]))
+    assert_allclose(loss.means(there, factors), LOSS.means(raw, factors))
+    for found, expected in zip(loss.moments(there, 3.0), LOSS.moments(raw, 3.0), strict=True):
+        assert_allclose(found, expected)
+
+
 @pytest.fixture(scope="module")
 def rounded():
     rng = np.random.default_rng(1000)

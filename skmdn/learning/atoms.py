@@ -4,7 +4,8 @@ There the distribution has atoms, and the best density of one is as narrow as ma
 that out slowly, as a mean that wavers by more than such a width misses it; and what the other rows
 have in common, a curve on which they are about normal say, is easier to see without them. So each
 atom has a component that stays where it is, and networks learn its weight alone; or, where it says
-nothing about some of several targets, how those are distributed given it.
+nothing about some of several targets, how those are distributed given it. The weights of more than
+a few of one target are learned together (see `skmdn.learning.grades`).
 
 The other components may then have few rows to learn from, of few values, and become as narrow
 themselves: a count that is larger than any before would have no density at all. So one more stays

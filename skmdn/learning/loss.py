@@ -232,11 +232,11 @@ class MixtureLoss:
         found = self.finished(*parts)
         _, e = self.errors(y, found)
         squares, constant = e * e, softmax(logits)[1] + self.n_targets * _HALF_LOG_2PI
-        cells, densities = self._cells(grades, y), []
+        (alone, cells), densities = self._behind(grades, y), []
         for factor in factors:
             variances = self.variances(found.excess, factor)
             terms = (squares / variances + xp.log(variances)).sum(2)
-            terms = self._joined(terms, y, cells, factor)
+            terms = _joined(terms, alone, cells, factor)
             densities.append(softmax(logits - 0.5 * terms)[1] - constant)
         return xp.stack(densities)
 
@@ -264,8 +264,8 @@ class MixtureLoss:
         z = e / variances
         ze = z * e
         terms = (xp.log(variances) + ze).sum(2)
-        cells = self._cells(grades, y)
-        joint = logits - 0.5 * self._joined(terms, y, cells)
+        alone, cells = self._behind(grades, y)
+        joint = logits - 0.5 * _joined(terms, alone, cells)
         # The softmax of the weights and that of the responsibilities in one go.
         shares, totals = softmax(xp.concatenate([logits, joint]), _LEAST_LOG_SHARE)
         n_members = len(logits)
@@ -353,18 +353,12 @@ class MixtureLoss:
             return self.still
         return self.still.of(self.grades.alone)
 
-    def _cells(self, grades: Array, y: Array) -> Cells | None:
-        """Return the cells of y (E, 1, B), if there are grades."""
+    def _behind(self, grades: Array, y: Array) -> tuple[Array | None, Cells | None]:
+        """Return terms of y (E, D, B) and what stays alone, and its cells, if there are any."""
+        alone = None if self._alone is None else self._alone.terms(y)
         if self.grades is None or self.still is None:
-            return None
-        return self.grades.cells(grades, y, self.still.variances[0, 0])
-
-    def _joined(self, terms: Array, y: Array, cells: Cells | None, factor: float = 1.0) -> Array:
-        """Return terms (E, K, B) of y, and those of what is behind: alone, then grades."""
-        if self._alone is None:
-            return terms
-        of_grades = [] if cells is None else [cells.terms(factor)]
-        return namespace(y).concatenate([terms, self._alone.terms(y), *of_grades], axis=1)
+            return alone, None
+        return alone, self.grades.cells(grades, y, self.still.variances[0, 0])
 
     def parameters(self, raw: np.ndarray, factors: Factors = 1.0) -> MixtureParameters:
         """Return the mixtures that raw outputs (E, P, B) stand for; factors as in `variances`.
@@ -391,6 +385,14 @@ class MixtureLoss:
             return covariance_factor(found.couplings, sds)
         of_locations = covariance_factor(found.couplings, sds / found.slope)
         return of_locations * np.moveaxis(found.slope, 2, -1)[..., None]
+
+
+def _joined(terms: Array, alone: Array | None, cells: Cells | None, factor: float = 1.0) -> Array:
+    """Return terms (E, K, B), and those of what is behind: alone, then grades."""
+    if alone is None:
+        return terms
+    of_grades = [] if cells is None else [cells.terms(factor)]
+    return namespace(terms).concatenate([terms, alone, *of_grades], axis=1)
 
 
 def _summed_to(shared: Array, terms: Array) -> Array:

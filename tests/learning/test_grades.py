@@ -22,12 +22,8 @@ LOG_ODDS = np.log(np.append(COUNTS, 0.01))
 GRADES = Grades.of(VALUES, COUNTS, LOG_ODDS, n_grades=4)
 
 
-def loss_with(found, variance=1e-6):
-    still = StillComponents.at(found.values[:, None], variance)
-    return MixtureLoss(3, 1, NOISE_MODELS["diagonal"], variance, still=still, grades=found)
-
-
-LOSS = loss_with(GRADES)
+STILL = StillComponents.at(VALUES[:, None], 1e-6)
+LOSS = MixtureLoss(3, 1, NOISE_MODELS["diagonal"], 1e-6, still=STILL, grades=GRADES)
 
 
 def numbers_of(locations, scales):

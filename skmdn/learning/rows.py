@@ -4,6 +4,11 @@ What is learned must depend on that set alone, not on how it was written down. S
 merged, their weights added, and the distinct rows put in an order that depends on nothing but
 their own content, and on that only through the order of each column's values: no change of units
 changes it. Whatever chance decides later (folds, batches) is decided on that order.
+
+Copies of a row say nothing new, and what holds one out must hold out all. But where X and y have
+few values, most equal rows are observations that agree by chance. If all of them were held out at
+once, what is left would have gaps: of grades by sex and school, say, none of one grade in one
+school. So these stay rows of their own.
 """
 
 from __future__ import annotations
@@ -17,6 +22,12 @@ _BLOCK_BYTES = 2**24
 #: Least weight of a row that is there: sums of smaller ones, and roots, might be zero in float32.
 _LEAST_WEIGHT = 1e-30
 _NO_HASH = np.uint64(0)
+#: Most rows that weights may count; larger ones are no numbers of observations.
+_MOST_COUNTED = 2**16
+#: Where equal rows are no copies, so many observations have the same y, on average,
+_LEAST_OF_A_VALUE = 5
+#: and this share of all is equal to others. Of fewer it makes no difference.
+_LEAST_REPEATED = 0.1
 
 
 def blocks(n_rows: int, n_columns: int) -> Iterator[slice]:
@@ -52,16 +63,16 @@ def exponents_of(X: np.ndarray) -> np.ndarray:
 
 
 class CanonicalRows(NamedTuple):
-    """The distinct rows of positive weight, in an order of their own.
+    """The rows to learn from, of positive weight, in an order of their own.
 
     Attributes
     ----------
     first : ndarray of shape (m,)
-        Where in the data the distinct rows are.
+        Where in the data each of them is; the first place, if equal rows were merged.
     weights : ndarray of shape (m,)
-        The sum of the weights of all rows equal to each of them, over the mean of these sums.
+        Their weights, of equal rows the sum or an equal share of it, over the mean.
     positions : ndarray of shape (n,)
-        Which of the distinct rows each row of the data is; -1 for rows of weight zero.
+        Which of them each row of the data is; -1 for rows of weight zero.
     """
 
     first: np.ndarray
@@ -72,7 +83,7 @@ class CanonicalRows(NamedTuple):
 def canonical_rows(
     X, y: np.ndarray, weights: np.ndarray, groups: np.ndarray | None = None
 ) -> CanonicalRows:
-    """Merge equal rows and put the distinct ones in an order of their own.
+    """Merge equal rows, unless they agree by chance, and put all in an order of their own.
 
     Parameters
     ----------
@@ -83,24 +94,95 @@ def canonical_rows(
         Which rows belong together, and follow one another: what holds out consecutive rows holds
         out whole groups, but for those at its ends. Those of different groups are not merged.
     """
-    present = np.flatnonzero(weights > 0)
+    found = _distinct(X, y, np.flatnonzero(weights > 0), groups)
     # A power of two changes no digit, and no sum of weights overflows.
     weights = np.ldexp(weights, -np.frexp(weights.max())[1])
-    keys = _row_hashes(X, y, present)
-    of_groups = np.zeros_like(keys) if groups is None else _column_hashes(groups[present])
-    order = np.lexsort((keys, of_groups))  # stable
-    index, keys, of_groups = present[order], keys[order], of_groups[order]
-    first = np.ones(len(index), dtype=bool)
-    is_equal = (keys[1:] == keys[:-1]) & (of_groups[1:] == of_groups[:-1])
-    candidates = np.flatnonzero(is_equal) + 1
-    first[candidates] = ~_equal_rows(X, y, index[candidates], index[candidates - 1])
+    counts = np.diff(found.starts, append=len(found.places))
     # Integer weights add exactly in any order, so a repeated row and a weighted one agree to the
     # bit; for other weights the order of addition is that of the input.
-    starts = np.flatnonzero(first)
+    sums = np.add.reduceat(weights[found.places], found.starts)
+    times = _times(sums, counts)
+    if not _agree_by_chance(found.of_X, _row_hashes(y, found.places[found.starts]), times):
+        times = np.ones_like(times)
+
+    run, rank = _runs(times)
+    keys = np.where(rank > 0, _mixed(found.keys[run] ^ rank.astype(np.uint64)), found.keys[run])
+    order = np.lexsort((keys, found.of_groups[run]))
+    ranks = np.empty_like(order)
+    ranks[order] = np.arange(len(order))
+    of_data, copy = _runs(counts)
     positions = np.full(len(weights), -1)
-    positions[index] = np.cumsum(first) - 1
-    sums = np.add.reduceat(weights[index], starts)
-    return CanonicalRows(index[starts], np.maximum(sums / sums.mean(), _LEAST_WEIGHT), positions)
+    begins = np.cumsum(times) - times
+    positions[found.places] = ranks[begins[of_data] + copy * times[of_data] // counts[of_data]]
+    first = found.places[found.starts[run] + rank * counts[run] // times[run]]
+    shares = (sums / times)[run]
+    shares = np.maximum(shares / shares.mean(), _LEAST_WEIGHT)
+    return CanonicalRows(first[order], shares[order], positions)
+
+
+class _Distinct(NamedTuple):
+    """The data in an order in which equal rows follow one another.
+
+    ``places`` (n,) says where in the data they are, ``starts`` (m,) where there each of the
+    distinct rows begins; of these are the hashes of the whole rows, of X, and of the groups (m,).
+    """
+
+    places: np.ndarray
+    starts: np.ndarray
+    keys: np.ndarray
+    of_X: np.ndarray
+    of_groups: np.ndarray
+
+
+def _distinct(X, y: np.ndarray, present: np.ndarray, groups: np.ndarray | None) -> _Distinct:
+    """Find which of the rows present are equal."""
+    of_X = _row_hashes(X, present)
+    keys = _row_hashes(y, present, of_X)
+    of_groups = np.zeros_like(keys) if groups is None else _column_hashes(groups[present])
+    order = np.lexsort((keys, of_groups))  # stable
+    index, keys, of_X, of_groups = (part[order] for part in (present, keys, of_X, of_groups))
+    is_first = np.ones(len(index), dtype=bool)
+    is_equal = (keys[1:] == keys[:-1]) & (of_groups[1:] == of_groups[:-1])
+    candidates = np.flatnonzero(is_equal) + 1
+    is_first[candidates] = ~_equal_rows(X, y, index[candidates], index[candidates - 1])
+    starts = np.flatnonzero(is_first)
+    return _Distinct(index, starts, keys[starts], of_X[starts], of_groups[starts])
+
+
+def _runs(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which run each element of runs of such lengths is of, and which one of it."""
+    run = np.repeat(np.arange(len(lengths)), lengths)
+    return run, np.arange(len(run)) - (np.cumsum(lengths) - lengths)[run]
+
+
+def _times(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return how many observations there are of each distinct row, given their sums of weights.
+
+    The sums are whole multiples of one weight; if not, or if that makes too many, each row of the
+    data is an observation.
+    """
+    scaled = np.ldexp(sums, 52 - np.frexp(sums.max())[1])
+    if (scaled % 1 == 0).all():
+        scaled /= np.gcd.reduce(scaled.astype(np.int64))
+        if scaled.sum() <= _MOST_COUNTED:
+            return scaled.astype(np.intp)
+    return counts
+
+
+def _agree_by_chance(of_X: np.ndarray, of_y: np.ndarray, times: np.ndarray) -> bool:
+    """Tell whether equal rows are observations that agree, given hashes of the distinct ones.
+
+    Then they are many, y has few values, and most of their X are there with another y, too.
+    """
+    repeated = np.where(times > 1, times, 0)
+    few_values = times.sum() >= _LEAST_OF_A_VALUE * len(np.unique(of_y))
+    if not few_values or repeated.sum() < _LEAST_REPEATED * times.sum():
+        return False
+    order = np.argsort(of_X, kind="stable")
+    starts = np.flatnonzero(np.diff(of_X[order], prepend=~of_X[order[:1]]))
+    least, greatest = (f.reduceat(of_y[order], starts) for f in (np.minimum, np.maximum))
+    is_alone = np.repeat(least == greatest, np.diff(starts, append=len(order)))
+    return bool(repeated[order][~is_alone].sum() > 0.5 * repeated.sum())
 
 
 def _equal_rows(X, y: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -111,12 +193,12 @@ def _equal_rows(X, y: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.nda
     return equal
 
 
-def _row_hashes(X, y: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Return a 64-bit hash for each row present, made from the ranks of its values."""
-    hashes = np.zeros(len(present), dtype=np.uint64)
-    for table in (X.tocsc() if hasattr(X, "tocsc") else X, y):
-        for j in range(table.shape[1]):
-            hashes = _column_hashes(dense(table[:, [j]])[present, 0], hashes)
+def _row_hashes(table, present: np.ndarray, before: np.ndarray | np.uint64 = _NO_HASH):
+    """Return 64-bit hashes of the rows present, made from the ranks of their values."""
+    hashes = before + np.zeros(len(present), dtype=np.uint64)
+    table = table.tocsc() if hasattr(table, "tocsc") else table
+    for j in range(table.shape[1]):
+        hashes = _column_hashes(dense(table[:, [j]])[present, 0], hashes)
     return hashes
 
 

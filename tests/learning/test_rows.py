@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -30,31 +32,104 @@ def content(X, y, found):
 
 
 @given(TABLES)
-def test_equal_rows_are_merged_and_their_weights_added(cells):
+def test_distinct_rows_keep_their_share_of_the_weight(cells):
     X, y, weights = split(cells)
     found = canonical_rows(X, y, weights)
-    merged = {}
+    expected, kept = Counter(), Counter()
     for *row, weight in cells:
         if weight:
-            key = tuple(value + 0.0 for value in row)  # -0.0 equals 0.0
-            merged[key] = merged.get(key, 0.0) + weight
-    distinct = [tuple(value + 0.0 for value in row) for row in content(X, y, found)]
-    assert len(distinct) == len(merged)
-    assert set(distinct) == set(merged)
-    total = sum(merged.values()) / len(merged)
-    assert_allclose(found.weights, [merged[row] / total for row in distinct], rtol=1e-14)
+            expected[tuple(value + 0.0 for value in row)] += weight  # -0.0 equals 0.0
+    for row, weight in zip(content(X, y, found), found.weights, strict=True):
+        kept[tuple(value + 0.0 for value in row)] += weight
+    assert set(kept) == set(expected)
+    total = expected.total() / len(found.first)
+    assert_allclose([kept[row] * total for row in expected], list(expected.values()), rtol=1e-13)
     assert_allclose(found.weights.mean(), 1, rtol=1e-14)
 
 
 @given(TABLES)
-def test_positions_lead_from_the_data_to_the_distinct_rows(cells):
+def test_positions_lead_from_the_data_to_the_rows(cells):
     X, y, weights = split(cells)
     found = canonical_rows(X, y, weights)
     present = weights > 0
     assert_array_equal(found.positions[~present], -1)
     assert_array_equal(X[found.first[found.positions[present]]], X[present])
     assert_array_equal(y[found.first[found.positions[present]]], y[present])
-    assert_array_equal(found.positions[found.first], np.arange(len(found.first)))
+    if (weights[present] == 1).all():
+        assert_array_equal(found.positions[found.first], np.arange(len(found.first)))
+
+
+def grades(n_rows=200):
+    """X and y of so few values that most rows equal others by chance."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(2, size=(n_rows, 2)).astype(float)
+    return X, (X[:, :1] + rng.integers(4, size=(n_rows, 1))).astype(float)
+
+
+def test_observations_that_agree_by_chance_stay_rows_and_are_spread():
+    X, y = grades()
+    found = canonical_rows(X, y, np.ones(200))
+    assert_array_equal(np.sort(found.first), np.arange(200))
+    assert_array_equal(found.positions[found.first], np.arange(200))
+    assert_array_equal(found.weights, 1)
+    is_one = (np.column_stack([X, y])[found.first] == [1, 0, 2]).all(axis=1)
+    assert is_one.sum() > 10
+    assert np.diff(np.flatnonzero(is_one)).max() > 10  # nor do equal ones follow one another
+
+
+def test_observations_may_be_counted_by_weights():
+    X, y = grades()
+    rows = canonical_rows(X, y, np.ones(200))
+    table, counts = np.unique(np.column_stack([X, y]), axis=0, return_counts=True)
+    for unit in (1.0, 0.5, 3.0):
+        counted = canonical_rows(table[:, :2], table[:, 2:], unit * counts)
+        assert_array_equal(table[counted.first], np.column_stack([X, y])[rows.first])
+        assert_array_equal(counted.weights, 1)
+        assert counted.positions.min() >= 0
+    # What is no number of rows does not make more of them.
+    for weights in (counts * np.pi, counts * 10_000.0 + 1):
+        assert len(canonical_rows(table[:, :2], table[:, 2:], weights).first) == len(table)
+
+
+def test_weights_of_any_kind_are_shared_by_equal_observations():
+    X, y = grades()
+    weights = np.random.default_rng(1).uniform(0.1, 2, 200)
+    found = canonical_rows(X, y, weights)
+    assert len(found.first) == 200
+    shuffled = np.random.default_rng(2).permutation(200)
+    twin = canonical_rows(X[shuffled], y[shuffled], weights[shuffled])
+    assert_array_equal(X[found.first], X[shuffled][twin.first])
+    assert_allclose(found.weights, twin.weights, rtol=1e-13)
+
+
+def test_a_table_written_twice_is_that_table():
+    X, y = grades()
+    found = canonical_rows(X, y, np.ones(200))
+    twin = canonical_rows(np.tile(X, (2, 1)), np.tile(y, (2, 1)), np.ones(400))
+    assert content(X, y, found) == content(np.tile(X, (2, 1)), np.tile(y, (2, 1)), twin)
+    assert_array_equal(np.bincount(twin.positions), 2)
+
+
+@pytest.mark.parametrize(
+    "case", ["X is its own", "y is its own", "a few", "X tells y", "y of one value"]
+)
+def test_copies_are_merged(case):
+    X, y = grades()
+    rng = np.random.default_rng(0)
+    if case == "X is its own":  # a bootstrap sample of numbers
+        X = rng.normal(size=(200, 2))
+    if case == "y is its own":  # of repeated measurements
+        y = rng.normal(size=(200, 1))
+    if case == "X tells y":
+        y = X[:, :1] + 2 * X[:, 1:]
+    if case == "y of one value":
+        y = np.zeros_like(y)
+    if case == "a few":
+        X[:190] = rng.normal(size=(190, 2))
+    sample = rng.integers(200, size=200)
+    X, y = X[sample], y[sample]
+    found = canonical_rows(X, y, np.ones(len(X)))
+    assert len(found.first) == len(np.unique(np.column_stack([X, y]), axis=0))
 
 
 @given(TABLES, st.randoms(use_true_random=False))
@@ -105,7 +180,7 @@ def test_the_order_is_a_shuffle():
 
 def test_one_hash_for_all_rows_merges_no_unequal_ones(monkeypatch):
     monkeypatch.setattr(
-        rows, "_row_hashes", lambda X, y, present: np.zeros(len(present), dtype=np.uint64)
+        rows, "_row_hashes", lambda table, present, *_: np.zeros(len(present), dtype=np.uint64)
     )
     X, y = np.array([[1.0], [1.0], [2.0], [3.0]]), np.array([[1.0], [1.0], [1.0], [1.0]])
     found = canonical_rows(X, y, np.array([1.0, 2.0, 4.0, 5.0]))

@@ -315,8 +315,8 @@ default="full"
         """Learn p(y|x).
 
         What is learned depends on the rows as a weighted set: not on their order, a row of weight
-        two is the row twice, and one of weight zero is not there. Equal rows are held out together,
-        as copies of one, unless X and y have so few values that rows agree by chance.
+        two is the row twice, and one of weight zero is not there. Equal rows are copies, held out
+        together, unless X and y have so few values that rows agree by chance.
 
         Parameters
         ----------

@@ -312,7 +312,7 @@ def test_counts_by_few_features_of_two_values(weighted):
     rows = (table[:, :2], table[:, 2], counts) if weighted else (X, y)
     model = MDNRegressor(random_state=0).fit(*rows)
     cells = np.array([[a, b] for a in (0.0, 1.0) for b in (0.0, 1.0)])
-    means = [y[(X == cell).all(axis=1)].mean() for cell in cells]
+    means = [y[(cell == X).all(axis=1)].mean() for cell in cells]
     assert_allclose(model.predict(cells), means, atol=0.35)  # three standard errors
     assert_array_equal(model.atoms_[:10], np.arange(10))
     shares = model.predict_atoms(cells)[:, :3]

@@ -110,10 +110,10 @@ class NetworkMixtures(PredictionSets):
     def predict_atoms(self, X):
         """Return how likely each of ``atoms_`` is: how often y has just that value.
 
-        In the mixture of a row, an atom is a Gaussian with the variance ``reg_covar``, half of
-        which lies on either side. So never ask ``sf`` or ``cdf`` at an atom itself but beside it:
-        for counts ``sf(0.5)``, not ``sf(0)``. A quantile inside an atom equals it up to a few of
-        its widths, and an interval that ends at an atom may exclude part of it.
+        In the mixture of a row, an atom is a Gaussian with the least variance that ``reg_covar``
+        allows, half of which lies on either side. So never ask ``sf`` or ``cdf`` at an atom itself
+        but beside it: for counts ``sf(0.5)``, not ``sf(0)``. A quantile inside an atom equals it
+        up to a few of its widths, and an interval that ends at an atom may exclude part of it.
 
         Of several targets, an atom may leave some open (NaN). The probability that a target is
         zero is the sum over all atoms that have a zero there, (0, NaN) and (0, 0), say.

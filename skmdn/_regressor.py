@@ -121,8 +121,8 @@ default="full"
         Smallest variance of a component, as a share of the variance of y (of correlated targets:
         given the targets before). Where outliers or long tails make that variance large, the
         floor is lower: at most 1000 times this share of the variance of a normal distribution as
-        dense as the densest tenth of the values. Not so where targets share a variance, or where
-        atoms leave targets open.
+        dense as the densest tenth of the values. Not so where targets share a variance. Atoms are
+        as narrow.
     warm_start : bool, default=False
         Whether `fit` continues from the networks of the last call. They stay as they were, with
         ``best_iter_`` 0, if held-out rows do not become likelier. How X and y are scaled, and the

@@ -26,6 +26,8 @@ from skmdn.learning.rows import effective_number, sample_of
 
 #: Grades of each network, at most: with five, a fit to many rows took a quarter longer.
 _MOST_GRADES = 3
+#: Variance of the wide component, in squared units of the standardised targets.
+_WIDEST = 9.0
 #: Least unit of residuals, in units of the targets themselves: smaller numbers are rounding.
 _LEAST_LEFT = 1e-3
 
@@ -96,10 +98,7 @@ class TargetModel:
             without_atoms = np.atleast_1d(np.isnan(atoms).all(axis=0))
             scaling = scaling.untied(sample, own, without_atoms)
         n_expected = effective_number(weights) if are_all else math.inf
-        # What is pinned at an atom is as wide as what stays there.
-        pinned = atoms[np.isnan(atoms).any(axis=1)]
-        is_free = noise.per_target & np.isnan(pinned).all(axis=0)
-        floor = np.where(is_free, floors(scaling.in_units(sample)), 1.0)
+        floor = floors(scaling.in_units(sample)) if noise.per_target else np.ones(y.shape[1])
         return cls._learned_in(scaling, atoms, floor, y, weights, noise, n_components, n_expected)
 
     @classmethod
@@ -165,13 +164,15 @@ class TargetModel:
     ) -> MixtureLoss:
         """Return what networks are to learn by; the noise level is in units of y."""
         atoms = self.scaling.in_units(self.atoms)
-        still = StillComponents.at(atoms[~np.isnan(atoms).any(axis=1)], reg_covar)
+        lowest = self._floor(reg_covar, noise)
+        closed = atoms[~np.isnan(atoms).any(axis=1)]
+        still = StillComponents.at(closed, np.ravel(lowest), self._widest())
         n_pinned = 0 if self.pins is None else sum(self.pins.counts)
         return MixtureLoss(
             n_components=n_components + n_pinned,
             n_targets=self.atoms.shape[1],
             noise=noise,
-            reg_covar=self._floor(reg_covar, noise),
+            reg_covar=lowest,
             curve=self.curve,
             still=still if self.has_widest else None,
             pins=self.pins,
@@ -182,6 +183,12 @@ class TargetModel:
             if noise.learned
             else fixed_variance(fixed_noise_level, self.scaling.unit[0]),
         )
+
+    def _widest(self) -> Array:
+        """Return the variance (D,) of the component that is there for what no other reaches."""
+        # Beyond long tails, which the lower floors tell, there may be as much again.
+        farthest = (self.reach**2).max(axis=0)
+        return np.where(self.floor < 1.0, np.maximum(farthest, _WIDEST), _WIDEST)
 
     def _floor(self, reg_covar: float, noise: NoiseModel) -> float | Array:
         """Return the floor of all targets, or each one's (D, 1)."""

@@ -393,7 +393,9 @@ def test_both_densities_are_the_same_number(noise_type, n_targets, kind):
             loss, reg_covar=2.0 ** np.arange(n_targets if noise.per_target else 1)[:, None]
         )
     if kind in ("atoms", "all"):
-        loss = replace(loss, still=StillComponents.at(y[0, :, :2].T, 1e-6))
+        loss = replace(
+            loss, still=StillComponents.at(y[0, :, :2].T, 1e-6, np.full(len(y[0]), 9.0))
+        )
     if kind in ("a curve", "all") and noise.all_free(4, n_targets):
         loss = replace(loss, curve=JohnsonCurve.fit(np.exp(y[0].T / 3), np.ones(50)))
     if kind == "all" and noise.all_free(4, n_targets) and n_targets > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from scipy import stats
+from scipy import special, stats
 
 from skmdn import MDNRegressor
 from skmdn._scaling import TargetScaling, floors, target_scaling
@@ -200,14 +200,38 @@ def test_which_targets_have_a_floor_of_their_own(noise_type, own_floors):
     assert_allclose(model._targets.floor, lower if own_floors else 1.0)
     reg_covar = model._loss.reg_covar
     assert_allclose(reg_covar, 1e-6 * lower[:, None] if own_floors else 1e-6, rtol=1e-6)
-    # A value that many rows share is as wide as ever, whatever the floor of the others.
+    # A value that many rows share is as narrow: it must not hide what is near it.
     y[:90, 1] = 0.0
-    pinned = MDNRegressor(**how).fit(X, y)
-    assert_allclose(pinned._targets.floor, 1.0)
+    with_open = MDNRegressor(**how).fit(X, y)
+    assert len(with_open.atoms_) == own_floors  # (NaN, 0)
+    assert (with_open._targets.floor[1] < 1e-3) == own_floors
     alone = MDNRegressor(**how).fit(X, y[:, 1])
     assert_allclose(alone.atoms_, [0.0])
-    assert (alone._targets.floor < 1e-3).all() == own_floors
-    assert_allclose(alone._loss.still.variances.ravel()[0], 1e-6, rtol=1e-6)
+    (floor,) = alone._targets.floor
+    assert (floor < 1e-3) == own_floors
+    assert_allclose(alone._loss.still.variances[0, 0], 1e-6 * floor, rtol=1e-6)
+
+
+def hurdle_of_long_tail(n_rows, seed, sd=2.5):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_rows, 1))
+    is_zero = rng.random(n_rows) < special.expit(X[:, 0])
+    return X, np.where(is_zero, 0.0, np.exp(sd * rng.normal(size=n_rows)))
+
+
+def test_zeros_of_a_long_tail_are_told_from_small_values():
+    """With a floor of the variance, an atom hid half of the others, and lost its rows to them."""
+    X, y = hurdle_of_long_tail(1000, 0)
+    model = MDNRegressor(random_state=0).fit(X, y)
+    X, y = hurdle_of_long_tail(2000, 1)
+    likely = model.predict_atoms(X)[:, 0]
+    assert_allclose(likely, special.expit(X[:, 0]), atol=0.25)
+    assert_allclose(likely.mean(), special.expit(X[:, 0]).mean(), atol=0.03)
+    away = y > 0
+    truth = stats.lognorm(2.5).logpdf(y[away]) + np.log(special.expit(-X[away, 0]))
+    found = model.score_samples(X[away], y[away])
+    assert np.mean(truth - found) < 0.2
+    assert np.max(truth - found) < 10  # beyond all rows seen, the wide component is wide enough
 
 
 def test_what_a_line_leaves_has_the_floor_of_the_target():

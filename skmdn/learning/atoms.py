@@ -9,7 +9,7 @@ a few of one target are learned together (see `skmdn.learning.grades`).
 
 The other components may then have few rows to learn from, of few values, and become as narrow
 themselves: a count that is larger than any before would have no density at all. So one more stays
-where it is, three standard deviations wide. It is there as well where a target is an outlier: to
+where it is, as wide as may be needed. It is there as well where a target is an outlier: to
 networks that hold that row out, its density is nothing but what wide components give it, and a
 single one would have them keep all of theirs wide.
 """
@@ -62,8 +62,6 @@ _LEAST_SHARE = 0.02
 #: and so many times that of the value which a typical other row has. Single values of a fine grid
 #: would do harm: the components of the rest would become peaks at the other ones.
 _TIMES_TYPICAL = 5.0
-#: Variance of the widest component, in squared units of the standardised targets.
-_WIDEST = 9.0
 #: Most targets, in all, of atoms that leave some open: much is to be learned of these. Of more
 #: atoms, those of most rows are taken.
 _MOST_OPEN = 64
@@ -254,19 +252,23 @@ class StillComponents(ArrayParts):
     Parameters
     ----------
     means : array of shape (A + 1, D, 1)
-    variances : array of shape (A + 1, 1, 1)
-        Of every target.
+    variances : array of shape (A + 1, D, 1)
     """
 
     means: Array
     variances: Array
 
     @classmethod
-    def at(cls, atoms: np.ndarray, variance: float) -> StillComponents:
-        """Return those at atoms (A, D) of standardised targets, of such a variance."""
+    def at(
+        cls, atoms: np.ndarray, narrow: np.ndarray | float, wide: np.ndarray
+    ) -> StillComponents:
+        """Return those at atoms (A, D) of standardised targets, and the wide one at their mean.
+
+        The variances (D,) of the former are ``narrow``, of the latter ``wide``.
+        """
         means = np.concatenate([atoms, np.zeros((1, atoms.shape[1]))])
-        variances = np.append(np.full(len(atoms), variance), _WIDEST)
-        return cls(means[:, :, None], variances[:, None, None])
+        variances = np.concatenate([np.broadcast_to(narrow, atoms.shape), wide[None]])
+        return cls(means[:, :, None], variances[:, :, None])
 
     def of(self, chosen: Array) -> StillComponents:
         """Return those that the columns of ones (A + 1, C) choose."""
@@ -275,9 +277,8 @@ class StillComponents(ArrayParts):
 
     def terms(self, y: Array) -> Array:
         """Return ``sum_d (z_d e_d + log sigma_d^2)`` (E, A + 1, B) of y (E, D, B)."""
-        variances = self.variances[:, 0]
-        squares = ((y[:, None] - self.means) ** 2).sum(2)
-        return squares / variances + self.means.shape[1] * namespace(y).log(variances)
+        squares = (y[:, None] - self.means) ** 2 / self.variances
+        return squares.sum(2) + namespace(y).log(self.variances).sum(1)
 
     @property
     def atoms(self) -> np.ndarray:
@@ -287,7 +288,7 @@ class StillComponents(ArrayParts):
     @property
     def sds(self) -> np.ndarray:
         """The standard deviation (A + 1, D) of each target."""
-        return np.sqrt(np.broadcast_to(self.variances, self.means.shape)[..., 0])
+        return np.sqrt(self.variances[..., 0])
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ LOG_ODDS = np.log(np.append(COUNTS, 0.01))
 GRADES = Grades.of(VALUES, COUNTS, LOG_ODDS, n_grades=4)
 
 
-STILL = StillComponents.at(VALUES[:, None], 1e-6)
+STILL = StillComponents.at(VALUES[:, None], 1e-6, np.array([9.0]))
 LOSS = MixtureLoss(3, 1, NOISE_MODELS["diagonal"], 1e-6, still=STILL, grades=GRADES)
 
 

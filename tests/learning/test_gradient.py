@@ -99,7 +99,11 @@ def test_loss_gradient_with_a_link_is_autograds(noise_type, n_targets, generator
 @pytest.mark.parametrize("n_targets", [1, 2])
 @pytest.mark.parametrize("noise_type", ["full", "isotropic", "isotropic_across_components"])
 def test_loss_gradient_with_atoms_is_autograds(noise_type, n_targets, generator):
-    still = StillComponents.at(draw(generator, 2, n_targets).numpy(), 1e-2)
+    still = StillComponents.at(
+        draw(generator, 2, n_targets).numpy(),
+        np.geomspace(1e-2, 2e-2, n_targets),
+        np.full(n_targets, 9.0),
+    )
     loss = MixtureLoss(3, n_targets, NOISE_MODELS[noise_type], 1e-2, still=still)
     assert loss.n_outputs == 3 + MixtureLoss(3, n_targets, loss.noise, 1e-2).n_outputs
     check_gradient(loss, generator)
@@ -110,7 +114,7 @@ def test_loss_gradient_with_atoms_is_autograds(noise_type, n_targets, generator)
 def test_loss_gradient_with_open_atoms_is_autograds(noise_type, curved, generator):
     """What is pinned has none."""
     noise, nan = NOISE_MODELS[noise_type], np.nan
-    still = StillComponents.at(np.ones((1, 3)), 1e-2)
+    still = StillComponents.at(np.ones((1, 3)), 1e-2, np.array([9.0, 4.0, 25.0]))
     pins = Pins.at(np.array([[0.3, nan, nan], [nan, -0.2, 0.9]]), [2, 1], 1, noise.coupled)
     curve = JohnsonCurve.fit(draw(generator, 50, 3).exp().numpy(), np.ones(50)) if curved else None
     loss = MixtureLoss(4, 3, noise, 1e-2, curve=curve, still=still, pins=pins)

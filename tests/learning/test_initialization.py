@@ -184,7 +184,7 @@ def test_components_at_open_atoms_start_where_their_rows_are():
         2,
         NOISE_MODELS["full"],
         1e-6,
-        still=StillComponents.at(np.array([[9.0, 9.0]]), 1e-6),
+        still=StillComponents.at(np.array([[9.0, 9.0]]), 1e-6, np.full(2, 9.0)),
         pins=Pins.at(atoms, [2, 1], 2, coupled=True),
     )
     y = [[5.0, 1.0], [5.0, 2.0], [5.0, 6.0], [5.0, 7.0], [8.0, 5.0], [4.0, 5.0]]
@@ -200,7 +200,7 @@ def test_components_at_open_atoms_start_where_their_rows_are():
 
 
 def test_atoms_start_as_likely_as_their_rows_are_heavy():
-    still = StillComponents.at(np.array([[0.0], [7.0]]), 1e-6)
+    still = StillComponents.at(np.array([[0.0], [7.0]]), 1e-6, np.array([9.0]))
     loss = MixtureLoss(3, 1, NOISE_MODELS["diagonal"], 1e-6, still=still)
     y = torch.tensor([0.0, 0.0, 7.0, 1.0, 2.0, 3.0])
     weights = torch.tensor([1.0, 2.0, 3.0, 1.0, 2.0, 1.0])

@@ -47,6 +47,8 @@ from skmdn.learning.trials import Smoothness
 #: How many times as long networks wait for a better score where few suffice: they take little
 #: time, and what little there is to learn may come late.
 _WAIT_OF_FEW = 2
+#: Mean squared errors that count as none, in units of variances whose floor is ``reg_covar``.
+_NO_NOISE = 1e-3
 #: Steps of `partial_fit` at the full size.
 _STEADY_STEPS = 100
 #: What networks keep while training goes on.
@@ -123,11 +125,22 @@ class NetworkFitting(NetworkMixtures):
             found = calibrate(objective, result.flat)
         self._keep(result.flat, found.member_factor, found.pooled_factors)
         self._squared_errors = found.squared_errors
+        self._rare_share = self._share_of_rare()
         self._keep_history(result, found.score)
         marks = self._fingerprints(table.cpu().numpy())
         moved = None if drawn is None else targets - residuals - self._on_line(X[rows.first])
         self._held_out = HeldOut(rows.positions, marks, objective.n_held_out, moved)
         return plan
+
+    def _share_of_rare(self):
+        """Return how likely targets are anywhere, although none of the rows told so.
+
+        Where there is next to no noise, a slip of the pen would be thousands of standard
+        deviations away. What is anywhere adds no more to a variance than its floor.
+        """
+        is_noiseless = (self._squared_errors < _NO_NOISE * self._targets.floor).any()
+        is_free = NOISE_MODELS[self.noise_type].per_component
+        return min(self.reg_covar, _NO_NOISE) if is_noiseless and is_free else 0.0
 
     def _partial_fit(self, X, y, sample_weight):
         first = not hasattr(self, "network_")
@@ -164,7 +177,8 @@ class NetworkFitting(NetworkMixtures):
 
     def _start(self, X, targets, rows, are_all):
         """Decide what a new model does not learn by gradients: scales, bounds and chance."""
-        self._random_state, self.line_ = own_random_state(self.random_state), None
+        self._random_state = own_random_state(self.random_state)
+        self.line_, self._rare_share = None, 0.0
         for name in _OF_NETWORKS:
             self.__dict__.pop(name, None)
         n_rows = len(rows.first) if are_all else np.inf

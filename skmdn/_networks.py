@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from skmdn._conformal import PredictionSets
 from skmdn._line import Line
 from skmdn._out_of_fold import HeldOut, fingerprints
-from skmdn._prediction import check_targets, naming, refuse_dates
+from skmdn._prediction import check_targets, naming, refuse_dates, row_blocks
 from skmdn._targets import TargetModel
 from skmdn.distribution.mixture import NormalMixture
 from skmdn.distribution.scale import Array, Diagonal, Triangular
@@ -28,6 +29,14 @@ _CACHED_NUMBERS = 2**18
 _WEIGHTS_A_COMPONENT = 2
 
 
+class VarianceDecomposition(NamedTuple):
+    """Parts of the predictive variance, (n,) or (n, D) each, in squared units of y."""
+
+    within_components: Array
+    between_components: Array
+    between_members: Array
+
+
 class NetworkMixtures(PredictionSets):
     """Rows checked, and turned into mixtures by networks that `MDNRegressor` has fitted."""
 
@@ -40,6 +49,7 @@ class NetworkMixtures(PredictionSets):
     _targets: TargetModel
     _member_factor: float
     _pooled_factors: float | Array
+    _rare_share: float
     _held_out: HeldOut
 
     def _check_training(self, X, y, sample_weight, reset=True):
@@ -142,15 +152,56 @@ class NetworkMixtures(PredictionSets):
 
         def atom_weights(mixture):
             """Add up what the members give them."""
-            counts, (n_learned, _) = self._loss.counts, self._n_components()
+            counts, (n_learned, n_still) = self._loss.counts, self._n_components()
             learned, still = np.split(mixture.weights, [n_learned], axis=1)
             of_members = learned.reshape(len(mixture), -1, self._loss.n_components)
-            # Where there are atoms, the last is the widest.
-            of_components = np.column_stack([of_members.sum(axis=1), still[:, :-1]])
+            # Where there are atoms, the last that stays is the widest.
+            of_components = np.column_stack([of_members.sum(axis=1), still[:, : n_still - 1]])
             first = of_components.shape[1] - sum(counts)
             return np.add.reduceat(of_components, first + np.cumsum([0, *counts])[:-1], axis=1)
 
         return self._answers(X, atom_weights)
+
+    def predict_variance_decomposition(self, X):
+        """Split the conditional variance by the law of total variance.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        VarianceDecomposition
+            A tuple of ``within_components`` and ``between_components``, the noise that networks
+            admit, within each of their components and between these, and ``between_members``,
+            how far their means are apart, which more data would settle. Each is shaped like y, in
+            squared units of y; their sum is `predict_var`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skmdn import MDNRegressor
+        >>> X = np.random.default_rng(0).uniform(-1, 1, size=(300, 1))
+        >>> model = MDNRegressor(n_estimators=5, random_state=0).fit(X, np.sin(3 * X[:, 0]))
+        >>> parts = model.predict_variance_decomposition(X)
+        >>> bool(np.allclose(sum(parts), model.predict_var(X)))
+        True
+        """
+        X = self._check_rows(X)
+        rows = row_blocks(X.shape[0], self._row_numbers())
+        parts = zip(*(self._variance_parts(X[block]) for block in rows), strict=True)
+        return VarianceDecomposition(*(np.concatenate(part) for part in parts))
+
+    def _variance_parts(self, X):
+        """Return the parts of the variance of checked rows."""
+        raw = self._raw(X)
+        factors = np.broadcast_to(self._pooled_factors, len(raw))
+        members = [
+            self._mixtures_from(X, raw[[e]], factor) for e, factor in enumerate(factors[:, None])
+        ]
+        total = np.mean([mixture.var() for mixture in members], axis=0)
+        within = np.mean([_mean_component_var(mixture) for mixture in members], axis=0)
+        return within, total - within, np.var([mixture.mean() for mixture in members], axis=0)
 
     def _network_mixtures(self, X):
         """Return each network's own mixtures of checked rows, as of those it held out."""
@@ -255,13 +306,22 @@ class NetworkMixtures(PredictionSets):
         Where there is a line, it is ``moved`` (n, D).
         """
         found = self._loss.parameters(raw, variance_factors)
-        weights, means, scale = pooled(found, self._loss.still, self._targets.scaling, members)
+        still, targets = self._loss.still, self._targets
+        far = np.sqrt(targets.floor) if self._rare_share > 0.0 else None
+        weights, means, scale = pooled(
+            found, still, targets.scaling, members, self._rare_share, far
+        )
         if self.line_ is not None:
             means += (self._on_line(X) + moved)[:, None]
         return NormalMixture._from_scale(weights, means, scale, self._y_ndim == 1)
 
 
-def pooled(found, still, scaling, members=None):
+def _mean_component_var(mixture):
+    """Return the mean variance of the components of each mixture, (n,) or (n, D)."""
+    return np.einsum("nk,nk...->n...", mixture.weights, mixture.component_var())
+
+
+def pooled(found, still, scaling, members=None, rare_share=0.0, far=None):
     """Return the weights (n, K), means (n, K, D) and scale of members' mixtures pooled.
 
     Components that stay where they are are the same in all of them: their weights add up.
@@ -274,6 +334,10 @@ def pooled(found, still, scaling, members=None):
         Of the targets that they are mixtures of.
     members : ndarray of shape (n, E), default=None
         Which of the members are meant.
+    rare_share : float, default=0.0
+        How likely it is that a target is anywhere,
+    far : ndarray of shape (D,), default=None
+        as far as these standard deviations from the mean.
     """
     weights, factor = found.weights / len(found.weights), found.factor
     if members is not None:
@@ -284,6 +348,11 @@ def pooled(found, still, scaling, members=None):
     if still is not None:
         roots = still.sds if factor is None else still.sds[..., None] * np.eye(len(scaling.unit))
         own = weights[:, :, n_learned:].sum(axis=0), still.means[..., 0], roots
+        parts = [_appended(*pair) for pair in zip(parts, own, strict=True)]
+    if far is not None:
+        means = np.einsum("nk,nkd->nd", *parts[:2])[:, None]
+        parts[0] *= 1.0 - rare_share
+        own = [rare_share], means, far[None] if factor is None else np.diag(far)[None]
         parts = [_appended(*pair) for pair in zip(parts, own, strict=True)]
     weights, means, roots = parts
     means = scaling.restored(means)
@@ -299,7 +368,7 @@ def _flattened(part):
 
 def _appended(parts, own):
     """Append what components have that stay, (n, A, ...) or (A, ...), to (n, K, ...)."""
-    own = np.broadcast_to(own, (len(parts), *own.shape[-(parts.ndim - 1) :]))
+    own = np.broadcast_to(own, (len(parts), *np.shape(own)[-(parts.ndim - 1) :]))
     return np.concatenate([parts, own], axis=1)
 
 

@@ -52,8 +52,7 @@ class ResidualFitting(NetworkFitting):
 
     def _may_be_linear(self, weights):
         """Tell whether a line through the rows is worth a look."""
-        is_judged = self.early_stopping and self.atoms_.size == 0
-        return is_judged and is_drawable(self.n_features_in_, self.n_outputs_, weights)
+        return self.early_stopping and is_drawable(self.n_features_in_, self.n_outputs_, weights)
 
     def _learn_residuals(self, X, targets, rows, plan):
         """Learn the residuals of a line instead, if that makes held-out rows surely likelier."""
@@ -71,7 +70,7 @@ class ResidualFitting(NetworkFitting):
         other._targets = TargetModel.of_residuals(
             residuals, rows.weights, noise, self.n_components_, whole=self._targets.finest_unit
         )
-        other._loss = other._mixture_loss()
+        other._loss, other.atoms_ = other._mixture_loss(), self.atoms_[:0]
         if are_coupled and np.max(other._loss.reg_covar) > _MOSTLY_FLOOR:
             return
         rivals = np.minimum(np.maximum.accumulate(before) + surely, score)

@@ -26,8 +26,8 @@ from skmdn.learning.rows import effective_number, sample_of
 
 #: Grades of each network, at most: with five, a fit to many rows took a quarter longer.
 _MOST_GRADES = 3
-#: Variance of the wide component, in squared units of the standardised targets.
-_WIDEST = 9.0
+#: Standard deviations of all targets that the wide component has at least.
+_WIDEST = 3.0
 #: Least unit of residuals, in units of the targets themselves: smaller numbers are rounding.
 _LEAST_LEFT = 1e-3
 
@@ -186,9 +186,9 @@ class TargetModel:
 
     def _widest(self) -> Array:
         """Return the variance (D,) of the component that is there for what no other reaches."""
-        # Beyond long tails, which the lower floors tell, there may be as much again.
-        farthest = (self.reach**2).max(axis=0)
-        return np.where(self.floor < 1.0, np.maximum(farthest, _WIDEST), _WIDEST)
+        # Three deviations, or the geometric mean of these and the farthest target: beyond a long
+        # tail there may be as much again, but what is so wide is most of a mixture's variance.
+        return np.maximum(_WIDEST * np.abs(self.reach).max(axis=0), _WIDEST**2)
 
     def _floor(self, reg_covar: float, noise: NoiseModel) -> float | Array:
         """Return the floor of all targets, or each one's (D, 1)."""

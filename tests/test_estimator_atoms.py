@@ -111,9 +111,12 @@ def test_there_is_one_component_at_each_atom(noise_type, targets):
 def test_behind_the_atoms_is_a_wide_component_that_hardly_counts(noise_type):
     model = small(noise_type=noise_type).fit(X, BOTH)
     mixture = model.predict_mixture(X[:5])
-    sd = 3.0 * BOTH.std(axis=0)
+    unit = BOTH.std(axis=0)
     if noise_type == "isotropic":
-        sd = np.full(2, np.sqrt(np.mean(sd**2)))
+        unit = np.full(2, np.sqrt(np.mean(unit**2)))
+    farthest = np.abs((BOTH - BOTH.mean(axis=0)) / unit).max(axis=0)
+    sd = unit * np.maximum(np.sqrt(3.0 * farthest), 3.0)
+    assert (sd > 3.0 * unit).any()
     assert_allclose(mixture.means[:, -1], np.tile(BOTH.mean(axis=0), (5, 1)), rtol=1e-9)
     assert_allclose(mixture.covariances[:, -1], np.tile(np.diag(sd**2), (5, 1, 1)))
     assert (mixture.weights[:, -1] < 0.02).all()

@@ -173,7 +173,8 @@ def test_answers_have_the_shape_of_y_and_are_the_mixtures(y, point_estimate):
     model = small(point_estimate=point_estimate).fit(X, y)
     mixture, trailing = model.predict_mixture(X), y.shape[1:]
     assert model.n_outputs_ == (y.shape[1] if y.ndim == 2 else 1)
-    assert mixture.means.shape == (60, 6, *trailing)
+    n_components = 6 + (model._rare_share > 0.0)
+    assert mixture.means.shape == (60, n_components, *trailing)
     mean, std = model.predict(X, return_std=True)
     assert mean.shape == std.shape == y.shape
     assert_allclose(
@@ -418,8 +419,8 @@ def test_both_densities_are_the_same_number(noise_type, n_targets, kind):
 def test_log_densities_are_scipys(noise_type, y):
     model = small(noise_type=noise_type, fixed_noise_level=100.0).fit(X, y)
     mixture = model.predict_mixture(X)
-    means = mixture.means.reshape(60, 6, -1)
-    covariances = mixture.covariances.reshape(60, 6, means.shape[2], means.shape[2])
+    means = mixture.means.reshape(60, mixture.n_components, -1)
+    covariances = mixture.covariances.reshape(*means.shape, means.shape[2])
     units = np.sqrt(np.diagonal(covariances, axis1=-2, axis2=-1))  # else scipy calls it singular
     whitened = (y.reshape(60, 1, -1) - means) / units
     correlations = covariances / (units[..., :, None] * units[..., None, :])
@@ -429,7 +430,7 @@ def test_log_densities_are_scipys(noise_type, y):
                 np.log(mixture.weights[i, k])
                 + stats.multivariate_normal(cov=correlations[i, k]).logpdf(whitened[i, k])
                 - np.log(units[i, k]).sum()
-                for k in range(6)
+                for k in range(mixture.n_components)
             ]
         )
         for i in range(60)
@@ -458,3 +459,38 @@ def test_parameters_may_be_numpy_scalars():
     """As a search over a grid hands them over; in single precision they must change nothing."""
     plain, scalar = (small(reg_covar=kind(1e-4)).fit(X, Y1) for kind in (float, np.float64))
     assert_array_equal(plain.predict(X), scalar.predict(X))
+
+
+# --- what the variance is made of ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "kind", ["plain", "zeros", "outlier", "no noise", "two targets", "one network"]
+)
+def test_the_parts_of_the_variance_are_those_of_the_networks(kind):
+    """Whatever components there are that belong to all networks."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1.0, 1.0, size=(200, 2))
+    y = np.exp(X[:, 0]) + 0.1 * (kind != "no noise") * rng.normal(size=200)
+    if kind == "zeros":
+        y[::3] = 0.0
+    elif kind == "outlier":
+        y[0] = 30.0
+    elif kind == "two targets":
+        y = np.column_stack([y, rng.normal(size=200)])
+    n_members = 1 if kind == "one network" else 5
+    model = small(n_estimators=n_members, max_iter=60).fit(X, y)
+    parts = model.predict_variance_decomposition(X)
+    assert parts.within_components.shape == y.shape
+    assert_allclose(sum(parts), model.predict_var(X), rtol=1e-5)
+    raw, loss = model._raw(X), model._loss
+    scaling, factors = model._targets.scaling, np.broadcast_to(model._pooled_factors, n_members)
+    means = np.moveaxis(loss.means(raw, factors), 1, -1)  # (E, n, D), standardised
+    means = scaling.restored(means) + model._on_line(X)
+    assert_allclose(
+        parts.between_members, means.var(axis=0).reshape(y.shape), rtol=1e-9, atol=1e-15
+    )
+    assert min(part.min() for part in parts) > -1e-12
+    with sklearn.config_context(working_memory=0.1):
+        for part, again in zip(parts, model.predict_variance_decomposition(X), strict=True):
+            assert_allclose(part, again, rtol=1e-9, atol=1e-12)

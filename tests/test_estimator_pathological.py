@@ -208,10 +208,43 @@ def test_outliers_do_not_widen_the_rest(n_outliers, noise_type):
     if n_outliers > 1:  # then networks know of the others
         return
     mixture = model.predict_mixture(fresh)
-    assert mixture.n_components == 8 * 3 + 1  # one is three standard deviations wide
-    assert_allclose(mixture.covariances[:, -1], 9.0 * spoiled.var())
+    assert mixture.n_components == 8 * 3 + 1
+    # One is as wide as the geometric mean of three standard deviations and the farthest target.
+    farthest = np.abs(spoiled - spoiled.mean()).max()
+    assert_allclose(mixture.covariances[:, -1], 3.0 * spoiled.std() * farthest)
     assert mixture.weights[:, -1].max() < 0.05
     assert model.predict_atoms(fresh).shape == (1000, 0)
+
+
+@pytest.mark.parametrize("noise_type", ["full", "isotropic", "fixed"])
+@pytest.mark.parametrize("kind", ["bent", "line", "zeros", "two targets"])
+def test_a_slip_where_there_is_no_noise_is_rare_and_not_impossible(kind, noise_type):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(1.0, 3.0, size=(400, 2))
+    y = X @ [20.0, -7.0]
+    if kind == "bent":
+        y = np.exp(X[:, 0])
+    elif kind == "zeros":
+        y = np.exp(X[:, 0]) * (X[:, 1] > 1.5)
+    elif kind == "two targets":
+        y = np.column_stack([y, X[:, 0] + rng.normal(size=400)])
+    model = small(noise_type=noise_type, n_estimators=8, max_iter=200).fit(X[:300], y[:300])
+    slips = y[300:].copy()
+    slips[7] += y.std(axis=0)
+    likely = model.score_samples(X[300:], slips)
+    if noise_type == "fixed":  # where all components share one variance
+        assert model._rare_share == 0.0
+        return
+    assert likely[7] > -30.0 - np.log(y.std(axis=0)).sum()
+    mixture = model.predict_mixture(X[300:])
+    assert_allclose(model.predict(X[300:]), mixture.mean(), rtol=1e-9)
+    clean = model.score(X[300:], y[300:])
+    wide, model._rare_share = model._rare_share, 0.0
+    assert wide == (0.0 if kind == "zeros" and wide == 0.0 else 1e-6)
+    assert_allclose(clean, model.score(X[300:], y[300:]), atol=2e-6)
+    without = model.predict_mixture(X[300:])
+    floor = 1e-6 * y[:300].var(axis=0).max()  # isotropic noise has one for all targets
+    assert (mixture.var() <= (without.var() + 2.0 * floor)).all()
 
 
 NULLS = {  # and how far from the better one of a Gaussian and a histogram

@@ -287,6 +287,19 @@ def test_targets_that_are_all_but_the_same_have_a_line():
     assert model.score(X[200:], y[200:]) > alone.score(X[200:], y[200:, 0]) + 2.0
 
 
+def test_a_line_may_say_when_a_common_value_is_there():
+    """Hours of work, say, are zero where those of all jobs are; what a line leaves has no atom."""
+    rng = np.random.default_rng(0)
+    X = rng.gamma(2.0, size=(400, 3)) * (rng.random((400, 1)) < 0.7)
+    y = X @ [1.0, 2.0, 0.5]
+    model = small(max_iter=200).fit(X[:300], y[:300])
+    assert model.line_ is not None
+    assert model.atoms_.shape == (0,)
+    assert model.predict_atoms(X).shape == (400, 0)
+    assert_allclose(model.predict(X[300:]), y[300:], atol=0.05)
+    assert pickle.loads(pickle.dumps(model)).score(X, y) == model.score(X, y)
+
+
 @pytest.mark.parametrize("why", ["bent", "atoms", "nothing held out", "few rows", "noise"])
 def test_no_line_where_none_helps(why):
     X, y = linear(300, 4, 1)

@@ -176,59 +176,6 @@ def test_calibration_error_of_the_truth_is_what_the_docstring_says():
     assert_allclose(metrics.calibration_error(Y_JOINT, JOINT), np.mean(columns))
 
 
-# --- variance --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("n_targets", [None, 1, 2])
-@pytest.mark.parametrize("n_members", [1, 2, 3, 6])
-def test_the_parts_of_the_variance_sum_to_it(n_targets, n_members):
-    members = [mixtures(50, 6 // n_members, n_targets, seed=e) for e in range(n_members)]
-    mixture = NormalMixture.mix(members)
-    parts = metrics.variance_decomposition(mixture, n_members)
-    assert_allclose(sum(parts), mixture.var(), rtol=1e-10)
-    means = np.stack([member.mean() for member in members])
-    assert_allclose(parts.between_members, means.var(axis=0), rtol=1e-10, atol=1e-15)
-    noise = [
-        (m.weights.reshape(m.weights.shape + (1,) * (m.means.ndim - 2)) * m.component_var()).sum(
-            axis=1
-        )
-        for m in members
-    ]
-    assert_allclose(parts.within_components, np.mean(noise, axis=0), rtol=1e-10)
-    if n_members == 6:
-        assert_allclose(parts.between_components, 0, atol=1e-14)
-    shifted = mixture.affine(1.0 if n_targets is None else np.eye(n_targets), 1e8)
-    for part, there in zip(parts, metrics.variance_decomposition(shifted, n_members), strict=True):
-        assert_allclose(there, part, atol=1e-6)
-
-
-def test_members_without_weight_are_not_there():
-    """As in the mixtures of rows out of fold."""
-    there, left_out = mixtures(50, 2, None), mixtures(50, 2, None, seed=1)
-    both = NormalMixture(
-        np.hstack([there.weights, 0.0 * left_out.weights]),
-        np.hstack([there.means, left_out.means]),
-        np.hstack([there.covariances, left_out.covariances]),
-    )
-    alone = metrics.variance_decomposition(there)
-    for part, expected in zip(metrics.variance_decomposition(both, 2), alone, strict=True):
-        assert_allclose(part, expected, rtol=1e-12, atol=1e-15)
-
-
-@pytest.mark.parametrize(
-    ("n_members", "message"),
-    [
-        (2, "n_members must divide the 3 components; got 2"),
-        (5, "n_members must divide the 3 components; got 5"),
-        (0, "n_members must be a positive integer; got 0"),
-        (3.0, "n_members must be a positive integer; got 3.0"),
-    ],
-)
-def test_members_share_out_the_components(n_members, message):
-    with pytest.raises(ValueError, match=message):
-        metrics.variance_decomposition(LINE, n_members)
-
-
 @each([*JOINTLY, *PER_TARGET, metrics.region_coverage, metrics.calibration_error])
 def test_one_target_may_be_a_column_or_not(score):
     assert score(Y_LINE[:, None], LINE) == score(Y_LINE, LINE)

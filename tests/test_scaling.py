@@ -229,9 +229,9 @@ def test_zeros_of_a_long_tail_are_told_from_small_values():
     assert_allclose(likely.mean(), special.expit(X[:, 0]).mean(), atol=0.03)
     away = y > 0
     truth = stats.lognorm(2.5).logpdf(y[away]) + np.log(special.expit(-X[away, 0]))
-    found = model.score_samples(X[away], y[away])
-    assert np.mean(truth - found) < 0.2
-    assert np.max(truth - found) < 10  # beyond all rows seen, the wide component is wide enough
+    behind = truth - model.score_samples(X[away], y[away])
+    assert np.quantile(behind, 0.99) < 5.0
+    assert np.minimum(behind, 10.0).mean() < 0.2
 
 
 def test_what_a_line_leaves_has_the_floor_of_the_target():

@@ -11,7 +11,6 @@ What does not fit the mixture raises a `ValueError` that names the argument.
 
 from skmdn.metrics.scorers import SCORERS, MixtureScorer, make_mixture_scorer
 from skmdn.metrics.scores import (
-    VarianceDecomposition,
     calibration_error,
     crps,
     energy_score,
@@ -22,13 +21,11 @@ from skmdn.metrics.scores import (
     pit_values,
     region_coverage,
     sharpness,
-    variance_decomposition,
 )
 
 __all__ = [
     "SCORERS",
     "MixtureScorer",
-    "VarianceDecomposition",
     "calibration_error",
     "crps",
     "energy_score",
@@ -40,5 +37,4 @@ __all__ = [
     "pit_values",
     "region_coverage",
     "sharpness",
-    "variance_decomposition",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +11,6 @@ from sklearn.utils.validation import assert_all_finite
 from skmdn.distribution.batch import (
     as_floats,
     broadcast,
-    check_count,
     check_coverage,
     check_probability,
 )
@@ -289,63 +287,6 @@ def sharpness(
         return upper - lower
 
     return _average(_per_target(width, y_true, mixture), sample_weight, aggregate)
-
-
-class VarianceDecomposition(NamedTuple):
-    """Parts of the predictive variance, (n,) or (n, D) each, in squared units of y."""
-
-    within_components: Array
-    between_components: Array
-    between_members: Array
-
-
-def variance_decomposition(mixture: NormalMixture, n_members: int = 1) -> VarianceDecomposition:
-    """Split `NormalMixture.var` by the law of total variance; the parts sum to it.
-
-    Parameters
-    ----------
-    mixture : NormalMixture
-    n_members : int, default=1
-        Members of the ensemble, equally weighted (``n_estimators_`` of a model), whose components
-        follow one another: those of the first come first. There must be no others. For a model
-        with ``atoms_`` or outliers, whose last components belong to all members, the answer would
-        be wrong, or an error if the number of components does not divide.
-
-    Returns
-    -------
-    VarianceDecomposition
-        A tuple of ``within_components``, the noise they admit, ``between_components`` of a
-        member, and ``between_members``, their disagreement, which more data would settle; (n,)
-        or (n, D) each, in squared units of y.
-
-    Examples
-    --------
-    >>> from skmdn import NormalMixture, metrics
-    >>> mixture = NormalMixture([[0.5, 0.5]], [[-1.0, 3.0]], [[0.5, 1.5]])
-    >>> metrics.variance_decomposition(mixture, n_members=2)
-    VarianceDecomposition(within_components=array([1.]), between_components=array([0.]),
-                          between_members=array([4.]))
-    """
-    if mixture.n_components % check_count("n_members", n_members):
-        raise ValueError(
-            f"n_members must divide the {mixture.n_components} components; got {n_members}"
-        )
-    n, n_components = mixture.weights.shape
-    shape = (n, n_members, n_components // n_members, mixture.n_targets)
-    offsets = mixture.means - mixture.mean()[:, None]
-    offsets, noise = offsets.reshape(shape), mixture.component_var().reshape(shape)
-    weights = mixture.weights.reshape(*shape[:3], 1)
-    member_weights = weights.sum(axis=2, keepdims=True)
-    sums = (weights * offsets).sum(axis=2, keepdims=True)
-    # Out of fold, members that did not hold a row out have no weight.
-    centres = np.divide(sums, member_weights, out=np.zeros_like(sums), where=member_weights > 0)
-    parts = (
-        weights * noise,
-        weights * np.square(offsets - centres),
-        member_weights * np.square(centres),
-    )
-    totals = (part.sum(axis=(1, 2)).reshape(mixture.mean().shape) for part in parts)
-    return VarianceDecomposition(*totals)
 
 
 def check_target(y_true: npt.ArrayLike, mixture: NormalMixture) -> Array:

@@ -12,9 +12,14 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, _fit
 from sklearn.ensemble._base import _set_random_states
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import validate_data
 
-from skmdn._prediction import LogLikelihoodScore, quantile_levels, replaced, row_blocks
+from skmdn._prediction import (
+    LogLikelihoodScore,
+    check_training_rows,
+    quantile_levels,
+    replaced,
+    row_blocks,
+)
 from skmdn._regressor import MDNRegressor
 from skmdn.distribution.batch import check_count, check_coverage
 from skmdn.distribution.density import generator
@@ -137,9 +142,7 @@ class AutoregressiveMDNRegressor(
         return replaced(self, lambda model: model._fit(X, y, sample_weight, groups))
 
     def _fit(self, X, y, sample_weight, groups):
-        kinds = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
-        X, y = validate_data(self, X, y, **kinds, multi_output=True, y_numeric=True)
-        y = np.asarray(y, dtype=np.float64)
+        X, y = check_training_rows(self, X, y)
         self._y_ndim = y.ndim
         y = y.reshape(len(y), -1)
         self.n_outputs_ = y.shape[1]

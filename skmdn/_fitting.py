@@ -111,7 +111,6 @@ class NetworkFitting(NetworkMixtures):
         first checks are not better than the scores of ``rivals`` is given up: None is returned.
         """
         self.line_, residuals = drawn or (None, targets)
-        self._reach(residuals)
         table, generator = self._table(X, residuals, rows), self._generator()
         plan = plan or self._plan(table, generator.initial_seed())
         training = self._training(table, generator, plan)
@@ -183,7 +182,7 @@ class NetworkFitting(NetworkMixtures):
             self.__dict__.pop(name, None)
         n_rows = len(rows.first) if are_all else np.inf
         self._resolve_auto(n_rows)
-        sample = sample_of(len(rows.first), NormalScores.max_rows)
+        sample = sample_of(len(rows.first))
         self._features = NormalScores(dense(X[rows.first[sample]]), rows.weights[sample])
         noise = NOISE_MODELS[self.noise_type]
         sizes = self.n_components_, self.n_features_in_
@@ -301,7 +300,7 @@ class NetworkFitting(NetworkMixtures):
         if hasattr(self, "network_"):
             flat = self.network_.flat().float()
         else:
-            sample = table[sample_of(len(table), NormalScores.max_rows)].cpu()
+            sample = table[sample_of(len(table))].cpu()
             flat = starting_point(architecture, self._loss, sample, generator, frequency_factor)
         return flat.to(torch_device(self.device))
 

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight
 
 from skmdn._conformal import PredictionSets
 from skmdn._line import Line
 from skmdn._out_of_fold import HeldOut, fingerprints
-from skmdn._prediction import check_targets, naming, refuse_dates, row_blocks
+from skmdn._prediction import check_training_rows, naming, row_blocks
 from skmdn._targets import TargetModel
 from skmdn.distribution.mixture import NormalMixture
 from skmdn.distribution.scale import Array, Diagonal, Triangular
@@ -54,19 +54,7 @@ class NetworkMixtures(PredictionSets):
 
     def _check_training(self, X, y, sample_weight, reset=True):
         """Return X, y (n, D) and the weights (n,), checked."""
-        y = check_targets(y)
-        refuse_dates("X", X)
-        with naming("X"):
-            X, y = validate_data(
-                self,
-                X,
-                y,
-                accept_sparse="csr",
-                multi_output=True,
-                dtype=[np.float64, np.float32],
-                ensure_min_samples=2,
-                reset=reset,
-            )
+        X, y = check_training_rows(self, X, y, reset)
         with naming("sample_weight"):
             weights = _check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True

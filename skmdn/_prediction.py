@@ -93,6 +93,23 @@ def check_targets(y) -> np.ndarray:
     return checked
 
 
+def check_training_rows(estimator, X, y, reset: bool = True):
+    """Return X and float64 targets (n,) or (n, D) to learn from, or an error that names them."""
+    y = check_targets(y)
+    refuse_dates("X", X)
+    with naming("X"):
+        return validate_data(
+            estimator,
+            X,
+            y,
+            accept_sparse="csr",
+            multi_output=True,
+            dtype=list(_PRECISIONS),
+            ensure_min_samples=2,
+            reset=reset,
+        )
+
+
 def check_groups(groups, n_rows: int) -> np.ndarray | None:
     """Return labels (n,) that can be sorted, or an error that names them."""
     if groups is None:

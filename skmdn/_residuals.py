@@ -35,7 +35,9 @@ class ResidualFitting(NetworkFitting):
             self.__dict__.pop(name, None)
         if continued:
             self._go_on()
-            self._learn(X, targets, rows, self._redrawn(X, targets, rows), self._told_plan())
+            drawn = self._redrawn(X, targets, rows)
+            self._reach(targets if drawn is None else drawn[1])
+            self._learn(X, targets, rows, drawn, self._told_plan())
         else:
             self._start(X, targets, rows, are_all=True)
             plan = self._learn(X, targets, rows)

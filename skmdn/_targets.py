@@ -17,7 +17,6 @@ from skmdn.distribution.scale import Array
 from skmdn.learning.atoms import Pins, StillComponents, at_atoms, elsewhere, find_atoms
 from skmdn.learning.bounds import Bounds
 from skmdn.learning.curve import JohnsonCurve
-from skmdn.learning.features import NormalScores
 from skmdn.learning.grades import Grades
 from skmdn.learning.initialization import WIDEST_LOG_ODDS, atom_log_odds
 from skmdn.learning.loss import MixtureLoss
@@ -88,7 +87,7 @@ class TargetModel:
         all are alike.
         """
         scaling = target_scaling(y, weights, not noise.per_target)
-        few = sample_of(len(y), NormalScores.max_rows)
+        few = sample_of(len(y))
         sample, own = y[few], weights[few]
         atoms = sample[:0]
         if noise.per_component:
@@ -136,7 +135,7 @@ class TargetModel:
         n_expected: float,
     ) -> TargetModel:
         """Return what is to be learned in such units, of such atoms, and above such floors."""
-        few = sample_of(len(y), NormalScores.max_rows)
+        few = sample_of(len(y))
         own, at, standardised = weights[few], at_atoms(y[few], atoms), scaling.standardised(y)
         free = [elsewhere(at[:, said]) for said in ~np.isnan(atoms.T)]  # target by target
         curve = JohnsonCurve.fit(standardised[few], own[:, None] * np.transpose(free))

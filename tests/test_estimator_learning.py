@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 
 from skmdn import AutoregressiveMDNRegressor, MDNRegressor
-from skmdn.learning.features import NormalScores
+from skmdn.learning import rows as learning_rows
 
 
 def line(n, seed=0):
@@ -439,7 +439,7 @@ def test_groups_are_held_out_whole_and_learned_for_new_ones():
 
 def test_groups_are_all_sampled_where_rows_are_many(monkeypatch):
     """Features, units and atoms are read off some of the rows, which are of every group."""
-    monkeypatch.setattr(NormalScores, "max_rows", 200)
+    monkeypatch.setattr(learning_rows, "MOST_SAMPLED", 200)
     rng = np.random.default_rng(0)
     group = np.repeat(np.arange(4), 250)
     X = 10.0 * group[:, None] + rng.uniform(0.0, 10.0, size=(1000, 1))

@@ -16,7 +16,7 @@ from skmdn.distribution.batch import MixtureBatch, check_count
 from skmdn.distribution.scale import Array, standard_logpdf
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    pass
 
 RandomState: TypeAlias = int | np.random.Generator | np.random.RandomState | None
 
@@ -188,7 +188,6 @@ class MixtureDensity(MixtureBatch):
         self,
         n_samples: int | None = None,
         random_state: RandomState = None,
-        temperature: float = 1.0,
     ) -> Array:
         """Draw from each mixture.
 
@@ -198,9 +197,6 @@ class MixtureDensity(MixtureBatch):
             Draws a mixture; None draws one and leaves the leading axis away.
         random_state : int, Generator, RandomState or None, default=None
             Equal integers give equal draws.
-        temperature : float, default=1.0
-            Below 1 draws closer to the likely: logits are divided by it, variances multiplied
-            (Ha & Schmidhuber 2018, "World Models").
 
         Returns
         -------
@@ -209,7 +205,7 @@ class MixtureDensity(MixtureBatch):
         Raises
         ------
         ValueError
-            If ``n_samples`` or ``temperature`` is not positive.
+            If ``n_samples`` is not positive.
 
         Examples
         --------
@@ -220,19 +216,10 @@ class MixtureDensity(MixtureBatch):
         """
         m = 1 if n_samples is None else check_count("n_samples", n_samples)
         rng = generator(random_state)
-        mixture = self._tempered(temperature)
         draws = np.empty((m, len(self), self.n_targets))
         for rows in self._blocks(m * self.n_targets + self.n_components):
-            draws[:, rows] = mixture[rows]._draw(m, rng)
+            draws[:, rows] = self[rows]._draw(m, rng)
         return self._unwrap(draws[0] if n_samples is None else draws)
-
-    def _tempered(self, temperature: float) -> Self:
-        if not 0 < temperature < np.inf:
-            raise ValueError(f"temperature must be a positive number; got {temperature!r}")
-        if temperature == 1.0:
-            return self
-        weights = softmax(self._log_weights() / temperature, axis=1)
-        return self._with(weights, self._means, self._scale.scaled(np.sqrt(temperature)))
 
     def _draw(self, m: int, rng: np.random.Generator) -> Array:
         """m draws a row, shape (m, n, D)."""

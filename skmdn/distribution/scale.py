@@ -63,10 +63,6 @@ class Diagonal:
         """L z, for standard normal z of shape (..., D)."""
         return z * self.sds
 
-    def scaled(self, factor: Any) -> Diagonal:
-        """The scale of c y for c > 0, broadcast against the leading axes."""
-        return Diagonal(self.sds * np.asarray(factor)[..., None])
-
     def marginal(self, dims: Sequence[int]) -> Diagonal:
         """The scale of y[dims], in that order."""
         return Diagonal(self.sds[..., list(dims)])
@@ -144,10 +140,6 @@ class Triangular:
             for e in range(1, d + 1):
                 y[d] += self.lower[..., d, e] * z[..., e]
         return np.moveaxis(y, 0, -1)
-
-    def scaled(self, factor: Any) -> Triangular:
-        """The scale of c y for c > 0, broadcast against the leading axes."""
-        return Triangular(self.lower * np.asarray(factor)[..., None, None])
 
     def marginal(self, dims: Sequence[int]) -> Scale:
         """The scale of y[dims], in that order."""

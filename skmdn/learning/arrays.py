@@ -23,7 +23,7 @@ Array: TypeAlias = Any
 
 
 def as_array(tensor: Tensor) -> Array:
-    """Return a tensor's own memory as what computes fastest with it.
+    """Return a tensor's own memory as what computes fastest: NumPy on one CPU thread, else torch.
 
     Where several threads are worth it, that is torch: NumPy's products have threads of their own,
     which would fight with those of what torch still does.

@@ -36,7 +36,8 @@ class Components(NamedTuple):
 
     def pinned(self, pins: Pins) -> Components:
         """Return them with some targets pinned."""
-        # Without couplings the slope cancels, and locations that are pinned have no gradient.
+        # The slope may stay: pinned targets are not coupled, and `MixtureLoss.gradient` leaves
+        # their locations without a gradient.
         return self._replace(
             means=pins.means(self.means),
             excess=self.excess * pins.free,

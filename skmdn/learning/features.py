@@ -17,8 +17,6 @@ from .contrasts import Contrasts
 
 #: Most knots of each feature's map.
 _KNOTS = 256
-#: Most rows that they are read off.
-_ROWS = 2**16
 #: Ranks, from 0 to 1, are at least this far from the ends.
 _LEAST_RANK = 1e-9
 
@@ -34,9 +32,6 @@ class NormalScores:
     weights : ndarray of shape (n,)
         A row of weight two counts as two.
     """
-
-    #: Rows beyond this many tell nothing new about the ranks.
-    max_rows = _ROWS
 
     def __init__(self, X: np.ndarray, weights: np.ndarray):
         self._contrasts = Contrasts.among(X, weights)

@@ -36,8 +36,8 @@ _FEW_ATOMS = 4
 _LARGE_SHARE = 0.1
 #: and so many times as many as its neighbours.
 _TIMES_NEIGHBOURS = 2.0
-#: Rows that there are besides those seen at each atom, as it may have been missed; but at those
-#: that none is at no more in all than there are values of one row, or one (Good 1953).
+#: Rows added to each atom, which may have been missed by chance: fewer where many atoms have none,
+#: so that these get no more in all than there are atoms of one row, or one (Good 1953).
 _UNSEEN = 0.5
 #: Least share of an atom: cells of less have no width in single precision.
 _LEAST_SHARE = 1e-6

@@ -42,7 +42,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import TypeAlias
@@ -299,22 +299,11 @@ class MixtureLoss:
 
     def like(self, array: Array) -> MixtureLoss:
         """Return the same loss for arrays like this."""
-        curve = None if self.curve is None else self.curve.like(array)
-        still = None if self.still is None else self.still.like(array)
-        pins = None if self.pins is None else self.pins.like(array)
-        floor = self.reg_covar
-        floor = converted(floor, array) if isinstance(floor, np.ndarray) else floor
-        bounds = None if self.bounds is None else self.bounds.like(array)
-        grades = None if self.grades is None else self.grades.like(array)
-        return replace(
-            self,
-            reg_covar=floor,
-            curve=curve,
-            still=still,
-            pins=pins,
-            grades=grades,
-            bounds=bounds,
-        )
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        found = {name: part.like(array) for name, part in parts.items() if hasattr(part, "like")}
+        if isinstance(self.reg_covar, np.ndarray):
+            found["reg_covar"] = converted(self.reg_covar, array)
+        return replace(self, **found)
 
     def means(self, raw: Array, factors: Factors = 1.0) -> Array:
         """Return the mean (E, D, B) of each member's mixtures; factors as in `variances`."""
@@ -325,11 +314,8 @@ class MixtureLoss:
             means = self.pins.means(means)
         if self.bounds is not None:
             means = self.bounds.means(means)
-        weights = self.weights(logits, grades, factors)[:, :, None]
-        mean = (weights[:, : self.n_components] * means).sum(1)
-        if self.still is not None:
-            mean += (weights[:, self.n_components :] * self.still.means).sum(1)
-        return mean
+        still = None if self.still is None else self.still.means
+        return self._pooled(self.weights(logits, grades, factors), means, still)
 
     def moments(self, raw: Array, factor: float) -> tuple[Array, Array]:
         """Return the mean and variance (E, D, B) of each member's mixtures.
@@ -337,14 +323,20 @@ class MixtureLoss:
         Where targets are coupled, each component's variance is that given the targets before.
         """
         logits, *parts, grades = self.split(raw)
-        found, mean = self.finished(*parts), self.means(raw, factor)
-        weights = self.weights(logits, grades, factor)[:, :, None]
+        found, still = self.finished(*parts), self.still
+        weights = self.weights(logits, grades, factor)
+        mean = self._pooled(weights, found.means, None if still is None else still.means)
         spread = self.variances(found.excess, factor) + (found.means - mean[:, None]) ** 2
-        variance = (weights[:, : self.n_components] * spread).sum(1)
-        if self.still is not None:
-            spread = self.still.variances + (self.still.means - mean[:, None]) ** 2
-            variance += (weights[:, self.n_components :] * spread).sum(1)
-        return mean, variance
+        of_still = None
+        if still is not None:
+            of_still = still.variances + (still.means - mean[:, None]) ** 2
+        return mean, self._pooled(weights, spread, of_still)
+
+    def _pooled(self, weights: Array, learned: Array, still: Array | None) -> Array:
+        """Return means of what components have (..., D, B), by their weights (E, K + A, B)."""
+        weights, k = weights[:, :, None], self.n_components
+        found = (weights[:, :k] * learned).sum(1)
+        return found if still is None else found + (weights[:, k:] * still).sum(1)
 
     @cached_property
     def _alone(self) -> StillComponents | None:

@@ -123,7 +123,7 @@ class MixtureObjective:
         self.n_in_batch = batch_size * architecture.n_members
         self.n_products = architecture.n_parameters * batch_size
         n = n_shares(architecture.n_members, self.n_products) if flat.is_cpu else 1
-        #: Threads that share the members among them, and those besides the one that asks.
+        #: How many threads share the members among them, and a pool of all but the calling one.
         self.n_threads, self._others = n, ThreadPoolExecutor(max(1, n - 1))
         with self.threads():
             self.loss = loss.like(as_array(flat))
@@ -168,11 +168,9 @@ class MixtureObjective:
         in which a row of weight two counts twice.
         """
         first, *others = self.shares
-        if not others:
-            return first.step(batch).sum() / self.n_in_batch
-        begun = [self._others.submit(share.step_of_all, batch) for share in others]
-        losses = [first.step_of_all(batch), *(step.result() for step in begun)]
-        return np.concatenate(losses).sum() / self.n_in_batch
+        begun = [self._others.submit(share.step_in_thread, batch) for share in others]
+        losses = [first.step(batch), *(step.result() for step in begun)]
+        return sum(part.sum() for part in losses) / self.n_in_batch
 
     def held_out_rows(self, positions: Tensor) -> Tensor:
         """Return the rows (E, B) of the members at positions (B,) of the rows they hold out."""

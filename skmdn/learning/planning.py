@@ -16,13 +16,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .features import NormalScores
 from .initialization import starting_point
 from .loss import MixtureLoss
 from .network import Architecture
 from .noise import NoiseModel
 from .objective import MixtureObjective, equal_batch_size, held_out_share, rows_held_out
-from .rows import sample_of
+from .rows import MOST_SAMPLED, sample_of
 from .training import LEAST_LEARNED, Training, TrainingOptions
 from .trials import Smoothness, Trial
 
@@ -98,8 +97,6 @@ _OF_SEVERAL_TARGETS = _OF_FEW_ROWS._replace(n_checks=8, n_errors=1.5)
 _FEWEST_MEMBERS = 5
 #: Where rows begin to be many.
 _MANY_ROWS = 2000
-#: Most rows that trials look at: as many as any training starts from.
-_MOST_ROWS = NormalScores.max_rows
 #: Few rows that are fewer than this for each feature call for smoothness without a trial,
 _ROWS_A_FEATURE = 20
 #: but not for as much decay as rows that show noise.
@@ -166,7 +163,7 @@ def smooth(n_rows: int, n_units: int = _MOST_UNITS) -> Smoothness:
     A decay of 8 / sqrt(n) is about the best there, from 0.4 for 400 rows to 0.1 for 7,000. It is
     at most 0.5, and 1/32 at the least; times the root of how much wider than usual layers are.
     """
-    decay = 8.0 / math.sqrt(min(max(n_rows, 256), _MOST_ROWS))
+    decay = 8.0 / math.sqrt(min(max(n_rows, 256), MOST_SAMPLED))
     return Smoothness(decay * math.sqrt(max(1.0, n_units / _MOST_UNITS)), 0.25)
 
 
@@ -256,7 +253,7 @@ def plan_training(
     if rule.n_errors and n_members < _FEWEST_MEMBERS:
         return TrainingPlan(USUAL, n_members)
     few = min(rule.n_members, n_members)
-    looked_at = table[sample_of(n_rows, _MOST_ROWS)]
+    looked_at = table[sample_of(n_rows)]
     trials = _Trials(architecture, loss, looked_at, options, batch_size, seed, few)
     usual = trials.of(USUAL)
     candidates = _candidates(n_rows, few, max(architecture.hidden_layer_sizes))

@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+#: More rows tell nothing new of ranks, scales, atoms, where to start, or how smooth to be.
+MOST_SAMPLED = 2**16
 _BLOCK_BYTES = 2**24
 #: Least weight of a row that is there: sums of smaller ones, and roots, might be zero in float32.
 _LEAST_WEIGHT = 1e-30
@@ -46,12 +48,14 @@ def effective_number(weights) -> float:
     return float(weights.sum() ** 2 / (weights @ weights))
 
 
-def sample_of(n_rows: int, most: int) -> slice | np.ndarray:
+def sample_of(n_rows: int) -> slice | np.ndarray:
     """Return which of so many rows, in their canonical order, are a sample: all, if not too many.
 
     They are evenly spaced, as rows of one group follow one another.
     """
-    return slice(None) if n_rows <= most else np.linspace(0, n_rows - 1, most).astype(np.intp)
+    if n_rows <= MOST_SAMPLED:
+        return slice(None)
+    return np.linspace(0, n_rows - 1, MOST_SAMPLED).astype(np.intp)
 
 
 def exponents_of(X: np.ndarray) -> np.ndarray:

@@ -56,8 +56,11 @@ class Share:
         self.parts, self.d_parts = map(loss.split, (raw, self.d_raw))
 
     def step(self, batch: Batch) -> Array:
-        """Write the gradient for a batch of these members; return the losses, weighted (E, B)."""
-        x, y, weights = batch
+        """Write the gradient of these members for a batch; return the losses, weighted (E, B).
+
+        What is given is the batch of all members.
+        """
+        x, y, weights = (None if part is None else part[self.members] for part in batch)
         self.network.forward(x)
         losses = self.loss.gradient(self.parts, y, out=self.d_parts)
         if weights is not None:
@@ -66,9 +69,7 @@ class Share:
         self.network.backward()
         return losses
 
-    def step_of_all(self, batch: Batch) -> Array:
-        """Write the gradient for these members, given a batch of all members."""
-        x, y, weights = batch
-        own = self.members
-        with np.errstate(all="ignore"):  # as in `fit`: what a thread ignores is its own
-            return self.step((x[own], y[own], None if weights is None else weights[own]))
+    def step_in_thread(self, batch: Batch) -> Array:
+        """Step as in `fit`: what a thread ignores is its own."""
+        with np.errstate(all="ignore"):
+            return self.step(batch)

@@ -379,28 +379,11 @@ def test_the_global_random_state_is_left_alone():
     assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
-def test_temperature_divides_logits_and_multiplies_variances():
-    mixture = random_line(3, 3, seed=5)
-    weights = mixture.weights ** (1 / 0.5)
-    cold = NormalMixture(
-        weights / weights.sum(axis=1, keepdims=True), mixture.means, 0.5 * mixture.covariances
-    )
-    draws = mixture.sample(20_000, random_state=0, temperature=0.5)
-    for i, row in enumerate(cold):
-        assert stats.kstest(draws[:, i], row.cdf).pvalue > 1e-3
-    coldest = random_mixture(50, 3, 2).sample(random_state=0, temperature=1e-14)
-    heaviest = random_mixture(50, 3, 2)
-    expected = heaviest.means[np.arange(50), heaviest.weights.argmax(axis=1)]
-    assert_allclose(coldest, expected, atol=1e-5)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"n_samples": 0}, "n_samples must be a positive integer; got 0"),
         ({"n_samples": 1.5}, "n_samples must be a positive integer; got 1.5"),
-        ({"temperature": 0.0}, "temperature must be a positive number; got 0.0"),
-        ({"temperature": np.nan}, "temperature must be a positive number; got nan"),
     ],
 )
 def test_bad_requests_for_draws(arguments, message):

@@ -30,6 +30,8 @@ _MOST_COUNTED = 2**16
 _LEAST_OF_A_VALUE = 5
 #: and this share of all is equal to others. Of fewer it makes no difference.
 _LEAST_REPEATED = 0.1
+#: Nobody copies all rows so often.
+_TOO_OFTEN = 10
 
 
 def blocks(n_rows: int, n_columns: int) -> Iterator[slice]:
@@ -176,12 +178,15 @@ def _times(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def _agree_by_chance(of_X: np.ndarray, of_y: np.ndarray, times: np.ndarray) -> bool:
     """Tell whether equal rows are observations that agree, given hashes of the distinct ones.
 
-    Then they are many, y has few values, and most of their X are there with another y, too.
+    Then they are many, y has few values, and most of their X are there with another y, too; or
+    all are there very often.
     """
     repeated = np.where(times > 1, times, 0)
     few_values = times.sum() >= _LEAST_OF_A_VALUE * len(np.unique(of_y))
     if not few_values or repeated.sum() < _LEAST_REPEATED * times.sum():
         return False
+    if times.sum() >= _TOO_OFTEN * len(times):
+        return True
     order = np.argsort(of_X, kind="stable")
     starts = np.flatnonzero(np.diff(of_X[order], prepend=~of_X[order[:1]]))
     least, greatest = (f.reduceat(of_y[order], starts) for f in (np.minimum, np.maximum))

@@ -17,6 +17,8 @@ from skmdn.learning.rows import canonical_rows, dense
 _NEAR = 0.3
 #: or, however they are distributed, of at most so many times the squared error.
 _AS_CLOSE = 1.25
+#: By how much held-out rows may favour either by chance, times the root of targets a row.
+_BY_CHANCE = 0.5
 #: Checks at each of which networks of residuals must be better than those of the targets were.
 _LEADING_CHECKS = 4
 #: Largest share of a residual's variance that the floor may be, where other targets are coupled to
@@ -62,8 +64,7 @@ class ResidualFitting(NetworkFitting):
         noise = NOISE_MODELS[self.noise_type]
         are_coupled = noise.n_couplings(1, self.n_outputs_) > 0
         line, residuals = line_through(dense(X[rows.first]), targets, rows.weights)
-        # Held-out rows may favour either by chance, which falls as the root of their number.
-        surely = np.sqrt(self.n_outputs_ / len(targets))
+        surely = _BY_CHANCE * np.sqrt(self.n_outputs_ / len(targets))
         least_gain = -np.inf if are_coupled else surely
         if not self._is_near(residuals, targets, rows.weights, least_gain):
             return

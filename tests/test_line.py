@@ -340,7 +340,7 @@ def test_what_a_line_leaves_must_lead_at_the_first_checks(behind_at, n_asked, mo
     monkeypatch.setattr(MDNRegressor, "_learn", boasting)
     monkeypatch.setattr(MDNRegressor, "_is_near", lambda *given: True)
     small().fit(X, 1e6 * y[:, 0])
-    low = told["low"] + np.sqrt(1.0 / 300.0)
+    low = told["low"] + 0.5 * np.sqrt(1.0 / 300.0)
     is_behind = [behind_at is not None and i >= behind_at for i in range(n_asked)]
     assert_allclose(seen, np.where(is_behind, told["high"], low))
     assert finished == [True, behind_at in (None, 4)]

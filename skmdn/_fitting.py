@@ -47,8 +47,10 @@ from skmdn.learning.trials import Smoothness
 #: How many times as long networks wait for a better score where few suffice: they take little
 #: time, and what little there is to learn may come late.
 _WAIT_OF_FEW = 2
-#: Mean squared errors that count as none, in units of variances whose floor is ``reg_covar``.
-_NO_NOISE = 1e-3
+#: Mean squared errors that count as none, as a share of the variance of y.
+NO_NOISE = 3e-3
+#: Largest share of targets that are anywhere where there is none.
+_MOST_RARE = 1e-3
 #: Steps of `partial_fit` at the full size.
 _STEADY_STEPS = 100
 #: What networks keep while training goes on.
@@ -137,9 +139,10 @@ class NetworkFitting(NetworkMixtures):
         Where there is next to no noise, a slip of the pen would be thousands of standard
         deviations away. What is anywhere adds no more to a variance than its floor.
         """
-        is_noiseless = (self._squared_errors < _NO_NOISE * self._targets.floor).any()
-        is_free = NOISE_MODELS[self.noise_type].per_component
-        return min(self.reg_covar, _NO_NOISE) if is_noiseless and is_free else 0.0
+        model, noise = self._targets, NOISE_MODELS[self.noise_type]
+        if noise.per_component and (self._squared_errors < NO_NOISE * model.spread**2).any():
+            return min(float(self.reg_covar * (model.floor / model.spread**2).min()), _MOST_RARE)
+        return 0.0
 
     def _partial_fit(self, X, y, sample_weight):
         first = not hasattr(self, "network_")

@@ -295,7 +295,7 @@ class NetworkMixtures(PredictionSets):
         """
         found = self._loss.parameters(raw, variance_factors)
         still, targets = self._loss.still, self._targets
-        far = np.sqrt(targets.floor) if self._rare_share > 0.0 else None
+        far = targets.spread if self._rare_share > 0.0 else None
         weights, means, scale = pooled(
             found, still, targets.scaling, members, self._rare_share, far
         )

@@ -262,7 +262,8 @@ class MixturePredictions(LogLikelihoodScore):
             One mixture a row, of ``n_estimators_ * n_components_`` components, network by network,
             and behind them one for each of ``atoms_``, and a wide one, where there are some or y
             has outliers (of an atom that leaves targets open, each member has its own). Where
-            there is next to no noise, a wide one of weight ``reg_covar`` is last.
+            there is next to no noise, as rows held out tell, and variances differ between
+            components, a wide one of weight ``reg_covar``, or less, is last.
         """
         X = self._check_rows(X)
         return NormalMixture.concatenate([mixture for _, mixture in self._mixture_blocks(X)])

@@ -315,8 +315,10 @@ default="full"
         """Learn p(y|x).
 
         What is learned depends on the rows as a weighted set: not on their order, a row of weight
-        two is the row twice, and one of weight zero is not there. Equal rows are copies, held out
-        together, unless X and y have so few values that rows agree by chance.
+        two is the row twice, and one of weight zero is not there. Equal rows count as copies of
+        one, of which the weights are added, and are held out together; unless X and y have so few
+        values that most agree by chance. Then rows stay what they are, and a table of values and
+        counts says less than the rows that it counts: repeat them (`numpy.repeat`).
 
         Parameters
         ----------

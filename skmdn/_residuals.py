@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skmdn._fitting import OF_FIT, NetworkFitting
+from skmdn._fitting import NO_NOISE, OF_FIT, NetworkFitting
 from skmdn._line import is_drawable, line_through, normal_log_density
 from skmdn._prediction import check_groups, shallow_copy
 from skmdn._targets import TargetModel
@@ -71,7 +71,7 @@ class ResidualFitting(NetworkFitting):
         other = shallow_copy(self)
         del other.network_
         other._targets = TargetModel.of_residuals(
-            residuals, rows.weights, noise, self.n_components_, whole=self._targets.finest_unit
+            residuals, rows.weights, noise, self.n_components_, whole=self._targets
         )
         other._loss, other.atoms_ = other._mixture_loss(), self.atoms_[:0]
         if are_coupled and np.max(other._loss.reg_covar) > _MOSTLY_FLOOR:
@@ -93,9 +93,11 @@ class ResidualFitting(NetworkFitting):
         )
         if within <= without + least_gain:
             return False
-        if within > self.best_validation_score_ - _NEAR * self.n_outputs_:
-            return True
         left = trimmed_mean_squares(model.scaling.standardised(residuals + model.scaling.mean))
         floor = self.reg_covar * model.floor
+        if len(model.atoms) > 0:  # of which a line would leave nothing
+            return (left < NO_NOISE).all()
+        if within > self.best_validation_score_ - _NEAR * self.n_outputs_:
+            return True
         ratio = (left + floor) / (self._squared_errors + floor)
         return np.log(ratio).mean() < np.log(_AS_CLOSE)

@@ -54,6 +54,10 @@ class TargetModel:
         What is learned of many atoms of one target.
     reach : ndarray of shape (2, D)
         The least and greatest of the standardised targets.
+    widest : ndarray of shape (D,)
+        Variance of the component that is there for what no other reaches.
+    spread : ndarray of shape (D,)
+        Standard deviation of the targets themselves, of which residuals may be what is learned.
     """
 
     scaling: TargetScaling
@@ -65,6 +69,8 @@ class TargetModel:
     floor: Array
     grades: Grades | None
     reach: Array
+    widest: Array
+    spread: Array
 
     @property
     def finest_unit(self) -> Array:
@@ -98,23 +104,32 @@ class TargetModel:
             scaling = scaling.untied(sample, own, without_atoms)
         n_expected = effective_number(weights) if are_all else math.inf
         floor = floors(scaling.in_units(sample)) if noise.per_target else np.ones(y.shape[1])
-        return cls._learned_in(scaling, atoms, floor, y, weights, noise, n_components, n_expected)
+        return cls._learned_in(
+            scaling, atoms, floor, np.ones(y.shape[1]), y, weights, noise, n_components, n_expected
+        )
 
     @classmethod
     def of_residuals(
-        cls, residuals: Array, weights: Array, noise: NoiseModel, n_components: int, whole: Array
+        cls,
+        residuals: Array,
+        weights: Array,
+        noise: NoiseModel,
+        n_components: int,
+        whole: TargetModel,
     ) -> TargetModel:
-        """Look at the residuals (n, D) of a line through targets that have no atoms.
+        """Look at the residuals (n, D) of a line through targets of which ``whole`` is the model.
 
-        The floor on variances is that of the targets themselves, in the units ``whole`` (D,).
+        What is left has no atoms. The floor on variances is that of the targets themselves.
         """
-        scaling = target_scaling(residuals, weights, not noise.per_target, _LEAST_LEFT * whole)
+        finest, unit = whole.finest_unit, whole.scaling.unit
+        scaling = target_scaling(residuals, weights, not noise.per_target, _LEAST_LEFT * finest)
         if noise.coupled:
             scaling = scaling.decorrelated(residuals, weights)
         return cls._learned_in(
             scaling,
             atoms=residuals[:0],
-            floor=(whole / scaling.unit) ** 2,
+            floor=(finest / scaling.unit) ** 2,
+            spread=unit / scaling.unit,
             y=residuals,
             weights=weights,
             noise=noise,
@@ -128,6 +143,7 @@ class TargetModel:
         scaling: TargetScaling,
         atoms: Array,
         floor: Array,
+        spread: Array,
         y: Array,
         weights: Array,
         noise: NoiseModel,
@@ -151,6 +167,8 @@ class TargetModel:
             floor=floor,
             grades=_grades(scaling.in_units(atoms), at, own, n_components),
             reach=_reach_of(standardised),
+            widest=_widest(standardised),
+            spread=spread,
         )
 
     def reaching(self, y: Array) -> TargetModel:
@@ -165,7 +183,7 @@ class TargetModel:
         atoms = self.scaling.in_units(self.atoms)
         lowest = self._floor(reg_covar, noise)
         closed = atoms[~np.isnan(atoms).any(axis=1)]
-        still = StillComponents.at(closed, np.ravel(lowest), self._widest())
+        still = StillComponents.at(closed, np.ravel(lowest), self.widest)
         n_pinned = 0 if self.pins is None else sum(self.pins.counts)
         return MixtureLoss(
             n_components=n_components + n_pinned,
@@ -183,12 +201,6 @@ class TargetModel:
             else fixed_variance(fixed_noise_level, self.scaling.unit[0]),
         )
 
-    def _widest(self) -> Array:
-        """Return the variance (D,) of the component that is there for what no other reaches."""
-        # Three deviations, or the geometric mean of these and the farthest target: beyond a long
-        # tail there may be as much again, but what is so wide is most of a mixture's variance.
-        return np.maximum(_WIDEST * np.abs(self.reach).max(axis=0), _WIDEST**2)
-
     def _floor(self, reg_covar: float, noise: NoiseModel) -> float | Array:
         """Return the floor of all targets, or each one's (D, 1)."""
         if (self.floor == 1.0).all():
@@ -200,6 +212,13 @@ class TargetModel:
 def _reach_of(standardised: Array) -> Array:
     """Return the least and greatest (2, D) of targets (n, D)."""
     return np.stack([standardised.min(axis=0), standardised.max(axis=0)])
+
+
+def _widest(standardised: Array) -> Array:
+    """Return the variance (D,) of a component that is there for what no other reaches."""
+    # Three deviations, or the geometric mean of these and the farthest target: beyond a long
+    # tail there may be as much again, but what is so wide is most of a mixture's variance.
+    return np.maximum(_WIDEST * np.abs(standardised).max(axis=0), _WIDEST**2)
 
 
 def _grades(atoms: Array, at: Array, weights: Array, n_components: int) -> Grades | None:

@@ -63,7 +63,9 @@ def test_weights_are_repetitions_in_sparse_rows_and_passes_over_blocks():
     ).filter(lambda cells: len({cell[:3] for cell in cells if cell[3]}) > 1)
 )
 def test_weights_are_repetitions_where_rows_are_equal(cells):
+    """Unless few values agree by chance, so no two cells have the same X here."""
     table, weights = np.array(cells, dtype=float)[:, :3], np.array([cell[3] for cell in cells])
+    table[:, 0] += 3.0 * np.arange(len(table))
     model = small(max_iter=2).fit(table[:, :2], table[:, 2], weights)
     repeats = np.repeat(table, weights, axis=0)
     twin = small(max_iter=2).fit(repeats[:, :2], repeats[:, 2])

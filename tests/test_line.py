@@ -300,7 +300,9 @@ def test_a_line_may_say_when_a_common_value_is_there():
     assert pickle.loads(pickle.dumps(model)).score(X, y) == model.score(X, y)
 
 
-@pytest.mark.parametrize("why", ["bent", "atoms", "nothing held out", "few rows", "noise"])
+@pytest.mark.parametrize(
+    "why", ["bent", "atoms", "zeros of their own", "nothing held out", "few rows", "noise"]
+)
 def test_no_line_where_none_helps(why):
     X, y = linear(300, 4, 1)
     y, parameters = y[:, 0], {}
@@ -308,6 +310,8 @@ def test_no_line_where_none_helps(why):
         y = np.sin(2 * X[:, 0]) + 0.1 * y
     elif why == "atoms":
         y = y.clip(0.0)
+    elif why == "zeros of their own":  # a line would leave them without a component
+        y[np.random.default_rng(0).random(300) < 0.1] = 0.0
     elif why == "nothing held out":
         parameters = {"early_stopping": False}
     elif why == "few rows":

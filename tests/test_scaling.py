@@ -237,8 +237,11 @@ def test_zeros_of_a_long_tail_are_told_from_small_values():
 def test_what_a_line_leaves_has_the_floor_of_the_target():
     rng = np.random.default_rng(0)
     weights, rest = np.ones(200), 0.3 * rng.normal(size=(200, 2))
-    whole = np.array([3.0, 1e-3])
     noise = NOISE_MODELS["diagonal"]
+    y = np.column_stack([3.0 * rng.normal(size=200), np.exp(4.0 * rng.normal(size=200))])
+    whole = TargetModel.of(y, weights, noise, 3, 1, are_all=True)
+    assert whole.floor[1] < 1e-3
     left = TargetModel.of_residuals(rest, weights, noise, 3, whole)
     found = left.loss(noise, 3, 1e-6, 1.0).reg_covar
-    assert_allclose(found[:, 0] * left.scaling.unit**2, 1e-6 * whole**2)
+    assert_allclose(found[:, 0] * left.scaling.unit**2, 1e-6 * whole.finest_unit**2)
+    assert_allclose(left.spread * left.scaling.unit, y.std(axis=0), rtol=1e-6)

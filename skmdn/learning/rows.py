@@ -8,7 +8,8 @@ changes it. Whatever chance decides later (folds, batches) is decided on that or
 Copies of a row say nothing new, and what holds one out must hold out all. But where X and y have
 few values, most equal rows are observations that agree by chance. If all of them were held out at
 once, what is left would have gaps: of grades by sex and school, say, none of one grade in one
-school. So these stay rows of their own.
+school. So these stay rows of their own. (Weights are no numbers of observations, as far as one
+can know: those of a survey are not.)
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ _BLOCK_BYTES = 2**24
 #: Least weight of a row that is there: sums of smaller ones, and roots, might be zero in float32.
 _LEAST_WEIGHT = 1e-30
 _NO_HASH = np.uint64(0)
-#: Most rows that weights may count; larger ones are no numbers of observations.
-_MOST_COUNTED = 2**16
-#: Where equal rows are no copies, so many observations have the same y, on average,
-_LEAST_OF_A_VALUE = 5
-#: and this share of all is equal to others. Of fewer it makes no difference.
+#: Where equal rows are no copies, this share of all is equal to others (of fewer it makes no
+#: difference),
 _LEAST_REPEATED = 0.1
-#: Nobody copies all rows so often.
+#: so many rows have the same y, on average, and so many different ones,
+_LEAST_OF_A_VALUE = 5
+_LEAST_DIFFERENT = 1.5
+#: and pairs of the same X agree in y at most so many times as often as any two rows do.
+_MOST_AGREEING = 2.2
+#: Nor are they where X tells y, but for this share of the pairs, and each row is there so often.
+_LEAST_DISAGREEING = 0.01
 _TOO_OFTEN = 10
 
 
@@ -103,27 +107,25 @@ def canonical_rows(
     found = _distinct(X, y, np.flatnonzero(weights > 0), groups)
     # A power of two changes no digit, and no sum of weights overflows.
     weights = np.ldexp(weights, -np.frexp(weights.max())[1])
-    counts = np.diff(found.starts, append=len(found.places))
     # Integer weights add exactly in any order, so a repeated row and a weighted one agree to the
     # bit; for other weights the order of addition is that of the input.
     sums = np.add.reduceat(weights[found.places], found.starts)
-    times = _times(sums, counts)
-    if not _agree_by_chance(found.of_X, _row_hashes(y, found.places[found.starts]), times):
-        times = np.ones_like(times)
+    counts = np.diff(found.starts, append=len(found.places))
+    of_y = _row_hashes(y, found.places[found.starts])
+    by_chance = _agree_by_chance(found.of_X, of_y, found.keys, counts)
+    times = counts if by_chance else np.ones_like(counts)
 
     run, rank = _runs(times)
     keys = np.where(rank > 0, _mixed(found.keys[run] ^ rank.astype(np.uint64)), found.keys[run])
     order = np.lexsort((keys, found.of_groups[run]))
     ranks = np.empty_like(order)
     ranks[order] = np.arange(len(order))
-    of_data, copy = _runs(counts)
     positions = np.full(len(weights), -1)
-    begins = np.cumsum(times) - times
-    positions[found.places] = ranks[begins[of_data] + copy * times[of_data] // counts[of_data]]
-    first = found.places[found.starts[run] + rank * counts[run] // times[run]]
+    of_data = _runs(counts)[0]
+    positions[found.places] = ranks if len(run) == len(of_data) else ranks[of_data]
     shares = (sums / times)[run]
     shares = np.maximum(shares / shares.mean(), _LEAST_WEIGHT)
-    return CanonicalRows(first[order], shares[order], positions)
+    return CanonicalRows(found.places[found.starts[run] + rank][order], shares[order], positions)
 
 
 class _Distinct(NamedTuple):
@@ -161,37 +163,29 @@ def _runs(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return run, np.arange(len(run)) - (np.cumsum(lengths) - lengths)[run]
 
 
-def _times(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return how many observations there are of each distinct row, given their sums of weights.
+def _agree_by_chance(
+    of_X: np.ndarray, of_y: np.ndarray, of_both: np.ndarray, counts: np.ndarray
+) -> bool:
+    """Tell whether equal rows, so many each, are observations that agree, not copies of one.
 
-    The sums are whole multiples of one weight; if not, or if that makes too many, each row of the
-    data is an observation.
+    Of copies, pairs of the same X agree in y far more often than by chance. Rows are known by the
+    hashes (m,) of their X, y, and both.
     """
-    scaled = np.ldexp(sums, 52 - np.frexp(sums.max())[1])
-    if (scaled % 1 == 0).all():
-        scaled /= np.gcd.reduce(scaled.astype(np.int64))
-        if scaled.sum() <= _MOST_COUNTED:
-            return scaled.astype(np.intp)
-    return counts
-
-
-def _agree_by_chance(of_X: np.ndarray, of_y: np.ndarray, times: np.ndarray) -> bool:
-    """Tell whether equal rows are observations that agree, given hashes of the distinct ones.
-
-    Then they are many, y has few values, and most of their X are there with another y, too; or
-    all are there very often.
-    """
-    repeated = np.where(times > 1, times, 0)
-    few_values = times.sum() >= _LEAST_OF_A_VALUE * len(np.unique(of_y))
-    if not few_values or repeated.sum() < _LEAST_REPEATED * times.sum():
+    n_rows, n_values = counts.sum(), len(np.unique(of_y))
+    has_few_values = n_rows >= _LEAST_OF_A_VALUE * n_values
+    are_few = len(counts) < _LEAST_DIFFERENT * n_values
+    if not has_few_values or are_few or counts[counts > 1].sum() < _LEAST_REPEATED * n_rows:
         return False
-    if times.sum() >= _TOO_OFTEN * len(times):
-        return True
-    order = np.argsort(of_X, kind="stable")
-    starts = np.flatnonzero(np.diff(of_X[order], prepend=~of_X[order[:1]]))
-    least, greatest = (f.reduceat(of_y[order], starts) for f in (np.minimum, np.maximum))
-    is_alone = np.repeat(least == greatest, np.diff(starts, append=len(order)))
-    return bool(repeated[order][~is_alone].sum() > 0.5 * repeated.sum())
+    same_X, same_y, same = (_n_pairs(hashes, counts) for hashes in (of_X, of_y, of_both))
+    if same >= (1.0 - _LEAST_DISAGREEING) * same_X:
+        return bool(n_rows >= _TOO_OFTEN * len(counts))
+    return bool(same <= _MOST_AGREEING * same_X * same_y / (n_rows * (n_rows - 1.0)))
+
+
+def _n_pairs(values: np.ndarray, counts: np.ndarray) -> float:
+    """Return how many ordered pairs have the same value, of so many at each place."""
+    sizes = np.bincount(np.unique(values, return_inverse=True)[1], counts)
+    return float((sizes * (sizes - 1.0)).sum())
 
 
 def _equal_rows(X, y: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:

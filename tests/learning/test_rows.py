@@ -79,23 +79,9 @@ def test_observations_that_agree_by_chance_stay_rows_and_are_spread():
 
 def test_what_is_there_very_often_is_no_copy():
     """Prices by kind and size, say, which tell them exactly."""
-    X = grades()[0]
-    y = X[:, :1] + 2 * X[:, 1:]
+    X = np.random.default_rng(0).integers(2, size=(200, 3)).astype(float)
+    y = X.sum(axis=1, keepdims=True)
     assert len(canonical_rows(X, y, np.ones(200)).first) == 200
-
-
-def test_observations_may_be_counted_by_weights():
-    X, y = grades()
-    rows = canonical_rows(X, y, np.ones(200))
-    table, counts = np.unique(np.column_stack([X, y]), axis=0, return_counts=True)
-    for unit in (1.0, 0.5, 3.0):
-        counted = canonical_rows(table[:, :2], table[:, 2:], unit * counts)
-        assert_array_equal(table[counted.first], np.column_stack([X, y])[rows.first])
-        assert_array_equal(counted.weights, 1)
-        assert counted.positions.min() >= 0
-    # What is no number of rows does not make more of them.
-    for weights in (counts * np.pi, counts * 10_000.0 + 1):
-        assert len(canonical_rows(table[:, :2], table[:, 2:], weights).first) == len(table)
 
 
 def test_weights_of_any_kind_are_shared_by_equal_observations():
@@ -109,37 +95,57 @@ def test_weights_of_any_kind_are_shared_by_equal_observations():
     assert_allclose(found.weights, twin.weights, rtol=1e-13)
 
 
-def test_a_table_written_twice_is_that_table():
-    X, y = grades()
-    found = canonical_rows(X, y, np.ones(200))
-    twin = canonical_rows(np.tile(X, (2, 1)), np.tile(y, (2, 1)), np.ones(400))
-    assert content(X, y, found) == content(np.tile(X, (2, 1)), np.tile(y, (2, 1)), twin)
-    assert_array_equal(np.bincount(twin.positions), 2)
-
-
-@pytest.mark.parametrize(
-    "case", ["X is its own", "y is its own", "a few", "X tells y", "y of one value"]
-)
-def test_copies_are_merged(case):
-    X, y = grades()
+@pytest.mark.parametrize("unit", [0.01, 1.0, 20.0, np.pi])
+def test_weights_make_no_rows(unit):
+    """They say how much a row counts, in any unit; nobody knows whether they count persons."""
     rng = np.random.default_rng(0)
-    if case == "X is its own":  # a bootstrap sample of numbers
-        X = rng.normal(size=(200, 2))
+    X, y = grades()
+    for features, targets in (
+        (X, y),
+        (X, rng.normal(size=(200, 1))),
+        (rng.normal(size=X.shape), y),
+    ):
+        _, first = np.unique(np.column_stack([features, targets]), axis=0, return_index=True)
+        weights = unit * rng.integers(12, 30, size=len(first))
+        found = canonical_rows(features[first], targets[first], weights)
+        assert len(found.first) == len(first)
+        assert_allclose(found.weights * weights.mean(), weights[found.first], rtol=1e-13)
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+@pytest.mark.parametrize(
+    "case",
+    ["X is its own", "y is its own", "both are few", "a few", "X tells y", "y of one value"],
+)
+def test_copies_are_merged(case, times):
+    """Of a bootstrap sample, as large or larger than what it is of."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(4, size=(300, 4)).astype(float)
+    y = X[:, :1] + rng.integers(4, size=(300, 1)).astype(float)
+    if case == "X is its own":
+        X = rng.normal(size=(300, 2))
     if case == "y is its own":  # of repeated measurements
-        y = rng.normal(size=(200, 1))
+        y = rng.normal(size=(300, 1))
     if case in ("X tells y", "y of one value"):
-        X = rng.integers(9, size=(200, 2)).astype(float)
         y = np.sin(X[:, :1]) * (case == "X tells y")
     if case == "a few":
-        X[:190] = rng.normal(size=(190, 2))
-    sample = rng.integers(200, size=200)
+        X[:290] = rng.normal(size=(290, 4))
+    sample = rng.integers(300, size=300 * times)
     X, y = X[sample], y[sample]
     found = canonical_rows(X, y, np.ones(len(X)))
     assert len(found.first) == len(np.unique(np.column_stack([X, y]), axis=0))
 
 
+def test_chance_is_told_by_many_rows_too():
+    X, y = grades(70_000)
+    assert len(canonical_rows(X, y, np.ones(70_000)).first) == 70_000
+
+
 @given(TABLES, st.randoms(use_true_random=False))
 def test_order_and_repetition_change_nothing(cells, random):
+    cells = [
+        (x + 10.0 * i, *rest) for i, (x, *rest) in enumerate(cells)
+    ]  # else some may be chance
     found = canonical_rows(*split(cells))
     repeated = [(*row, 1) for *row, weight in cells for _ in range(weight)]
     random.shuffle(repeated)

@@ -107,7 +107,7 @@ class NetworkFitting(NetworkMixtures):
     _optimizer: AveragedAdamW
 
     def _learn(self, X, targets, rows, drawn=None, plan=None, rivals=()):
-        """Train to the end on the distinct rows, and keep what was found; return the plan.
+        """Train to the end on the canonical rows, and keep what was found; return the plan.
 
         Where a line and its residuals are given (``drawn``), these are learned. Training whose
         first checks are not better than the scores of ``rivals`` is given up: None is returned.

@@ -69,7 +69,7 @@ class NetworkMixtures(PredictionSets):
         return X, y, weights
 
     def _table(self, X, targets, rows):
-        """Return features, targets and weights of the distinct rows, as networks take them."""
+        """Return features, targets and weights of the canonical rows, as networks take them."""
         n_scores = self._features.n_scores
         table = np.empty((len(targets), n_scores + targets.shape[1] + 1), dtype=np.float32)
         table[:, n_scores:-1] = self._targets.scaling.standardised(targets)

@@ -11,14 +11,14 @@ from skmdn.learning.objective import held_out_starts
 
 
 class HeldOut(NamedTuple):
-    """Which of the distinct rows each network held out, and how to know the rows again.
+    """Which of the canonical rows each network held out, and how to know the rows again.
 
     Attributes
     ----------
     positions : ndarray of shape (n,)
-        Which distinct row each row of the data is; -1 for a row of weight zero.
+        Which canonical row each row of the data is; -1 for a row of weight zero.
     marks : ndarray of shape (m,)
-        The `fingerprints` of the distinct rows.
+        The `fingerprints` of the canonical rows.
     n_held_out : int
         How many of them each network held out.
     moved : ndarray of shape (m, D) or None

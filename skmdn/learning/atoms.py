@@ -25,7 +25,7 @@ import numpy as np
 from .arrays import Array, ArrayParts, converted, namespace
 from .rows import effective_number
 
-#: Distinct rows that have to share a value for it to be common.
+#: Canonical rows that have to share a value for it to be common.
 _LEAST_ROWS = 10
 #: Share of all rows that is enough, too: with few different X, a value can be common and yet be on
 #: few distinct rows;

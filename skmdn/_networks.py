@@ -294,10 +294,13 @@ class NetworkMixtures(PredictionSets):
         Where there is a line, it is ``moved`` (n, D).
         """
         found = self._loss.parameters(raw, variance_factors)
-        still, targets = self._loss.still, self._targets
-        far = targets.spread if self._rare_share > 0.0 else None
         weights, means, scale = pooled(
-            found, still, targets.scaling, members, self._rare_share, far
+            found,
+            self._loss.still,
+            self._targets.scaling,
+            members,
+            self._rare_share,
+            self._targets.spread,
         )
         if self.line_ is not None:
             means += (self._on_line(X) + moved)[:, None]
@@ -337,7 +340,7 @@ def pooled(found, still, scaling, members=None, rare_share=0.0, far=None):
         roots = still.sds if factor is None else still.sds[..., None] * np.eye(len(scaling.unit))
         own = weights[:, :, n_learned:].sum(axis=0), still.means[..., 0], roots
         parts = [_appended(*pair) for pair in zip(parts, own, strict=True)]
-    if far is not None:
+    if rare_share > 0.0:
         means = np.einsum("nk,nkd->nd", *parts[:2])[:, None]
         parts[0] *= 1.0 - rare_share
         own = [rare_share], means, far[None] if factor is None else np.diag(far)[None]

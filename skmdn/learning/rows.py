@@ -121,8 +121,7 @@ def canonical_rows(
     ranks = np.empty_like(order)
     ranks[order] = np.arange(len(order))
     positions = np.full(len(weights), -1)
-    of_data = _runs(counts)[0]
-    positions[found.places] = ranks if len(run) == len(of_data) else ranks[of_data]
+    positions[found.places] = ranks if by_chance else np.repeat(ranks, counts)
     shares = (sums / times)[run]
     shares = np.maximum(shares / shares.mean(), _LEAST_WEIGHT)
     return CanonicalRows(found.places[found.starts[run] + rank][order], shares[order], positions)

@@ -25,16 +25,14 @@ from skmdn.learning.objective import (
     held_out_share,
     rows_held_out,
 )
-from skmdn.learning.planning import (
-    USUAL,
+from skmdn.learning.planning import USUAL, TrainingPlan, plan_training
+from skmdn.learning.rows import canonical_rows, dense, sample_of
+from skmdn.learning.sizes import (
     USUAL_MEMBERS,
-    TrainingPlan,
-    plan_training,
     usual_components,
     usual_layers,
     usual_members,
 )
-from skmdn.learning.rows import canonical_rows, dense, sample_of
 from skmdn.learning.training import (
     AveragedAdamW,
     Training,

@@ -85,21 +85,27 @@ default="full"
     learning_rate_init : float, default=0.01
         Largest step size of Adam.
     alpha : float or "auto", default="auto"
-        Decoupled weight decay (Loshchilov & Hutter 2019). "auto" trains a few networks for a
-        while and compares the log-likelihood of held-out rows under up to three settings of decay
-        and of the frequencies that the embedding of the features starts from:
+        Decoupled weight decay (Loshchilov & Hutter 2019). "auto" trains networks for a while, all
+        on fewer than 2000 distinct rows, five on more, and compares the log-likelihood of held-out
+        rows under up to three settings of decay and of the frequencies that the embedding of the
+        features starts from. Gains are in nats a target; d is ``8 / sqrt(n)``, or
+        ``sqrt(u / 48)`` times that for layers of u > 48 units:
 
-        - the usual one, 0.02;
-        - for smooth functions, ``8 / sqrt(n)`` and low frequencies, if that is better by 0.01 nats
-          a target and more than chance, or, on 2000 distinct rows or more, by 0.001 (0.01 of fewer
-          than five networks); the decay is ``sqrt(u / 48)`` times that for layers of u > 48 units;
+        - the usual one is 0.02; or 0.1 with low frequencies on fewer than 2000 distinct rows that
+          are fewer than 20 a feature;
+        - for smooth functions, low frequencies, and
+
+          - ``d / 2`` on fewer than 2000 distinct rows, if that is better by 0.01;
+          - ``d / 2`` on 2000 to 10,000 of two or three targets, d on fewer than 10,000 of more
+            targets, if that is better;
+          - d on more, if that is better by 0.001 (0.01 of fewer than five networks);
+
         - for ragged functions, 0.004 and high frequencies, on 2000 distinct rows or more, if that
-          is better by 0.01 nats a target.
+          is better by 0.01.
 
-        Without a trial, it is 0.1 with low frequencies on fewer than 2000 distinct rows that are
-        fewer than 20 a feature; and 0.02 without ``early_stopping``, in `partial_fit`, and on
-        other data of fewer than 2000 distinct rows with fewer than five networks. A number goes
-        with the usual frequencies.
+        It is the usual one without a trial where fewer than five networks have fewer than 2000
+        distinct rows, or these have learned 0.9 soon; and 0.02 without ``early_stopping`` and in
+        `partial_fit`. A number goes with the usual frequencies.
     early_stopping : bool, default=True
         Whether each network holds out rows on which training is judged. Without, it is judged on
         the training rows, and may overfit badly.

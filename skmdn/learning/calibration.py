@@ -66,15 +66,12 @@ class Judgement(NamedTuple):
         Mean log-likelihood of held-out rows by one member, and what mixing them all surely adds.
     factors : (float, float)
         The factors of one, and of two mixed, that it is reached with.
-    member_scores : Tensor of shape (E,)
-        Mean log-likelihood of the rows that each member holds out, by itself.
     gain : float
         What mixing all members surely adds to one: its mean less its standard error, 0 at least.
     """
 
     score: float
     factors: tuple[float, float]
-    member_scores: Tensor
     gain: float
 
 
@@ -121,16 +118,16 @@ def search_factors(
     sums, totals = _sums_of_members(objective, flat, min(objective.n_held_out, most), alone)
     scores = sums.sum(1) / totals.sum()
     best = int(scores.argmax())
-    score, factor, member_scores = float(scores[best]), alone[best], sums[best] / totals
+    score, factor = float(scores[best]), alone[best]
     if objective.n_shared == 0:
-        return Judgement(score, (factor, factor), member_scores, 0.0)
+        return Judgement(score, (factor, factor), 0.0)
     densities, weights = _pair_densities(objective, flat, [factor, *paired])
     mixed = densities[:, 1:].logsumexp(0) - math.log(2.0)
     found = int((mixed @ weights).argmax())
     pair = densities[:, [0, 1 + found]]
     gains = _gains_of_mixing(pair, mixed[found], objective.n_mixed)
     gain = max(_surely(gains, weights), 0.0)
-    return Judgement(score + gain, (factor, paired[found]), member_scores, gain)
+    return Judgement(score + gain, (factor, paired[found]), gain)
 
 
 def settled_factors(

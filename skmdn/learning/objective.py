@@ -18,12 +18,11 @@ from .calibration import search_factors, settled_factors, training_score
 from .loss import MixtureLoss
 from .network import Architecture, raw_outputs
 from .shares import Batch, Share
+from .sizes import FEWEST_SHARING
 from .threads import are_few, n_shares, one_thread
 
 #: Share of the rows that all members together hold out: each row once, a quarter twice;
 _BY_ALL = 1.25
-#: where there are at least so many members.
-_FEWEST_SHARING = 5
 #: Share of the rows that each of fewer members holds out.
 _BY_EACH = 0.1
 #: Numbers that are gathered at once.
@@ -58,7 +57,7 @@ def held_out_share(n_members: int) -> float:
     how good a mixture is. A few members could not learn from the rest what all rows tell: they
     hold out less than all.
     """
-    return _BY_ALL / n_members if n_members >= _FEWEST_SHARING else _BY_EACH
+    return _BY_ALL / n_members if n_members >= FEWEST_SHARING else _BY_EACH
 
 
 def rows_held_out(n_rows: int, share: float) -> int:
@@ -116,9 +115,7 @@ class MixtureObjective:
         self.batch_size, self.n_batches = batch_size, -(-self.n_train // batch_size)
         #: Where the search for the variances' factors stands; not yet begun.
         self.factors: tuple[float, float] | None = None
-        #: The mean log-likelihood (E,) of each member's held-out rows, when they were last judged.
-        self.member_scores = flat.new_zeros(architecture.n_members)
-        #: What mixing the members surely added then.
+        #: What mixing the members surely added when they were last judged.
         self.gain = 0.0
         self.n_in_batch = batch_size * architecture.n_members
         self.n_products = architecture.n_parameters * batch_size
@@ -231,6 +228,5 @@ class MixtureObjective:
         # The first judgement searches to the end; then a step each time keeps up with training.
         search = search_factors if self.factors else settled_factors
         judgement = search(self, flat, self.factors or (1.0, 1.0))
-        self.factors, self.member_scores = judgement.factors, judgement.member_scores
-        self.gain = judgement.gain
+        self.factors, self.gain = judgement.factors, judgement.gain
         return judgement.score

@@ -1,9 +1,9 @@
-"""How to train, and how many networks: short trainings of a few tell before the long one begins.
+"""How to train, and how many networks: short trainings tell before the long one begins.
 
 The best weight decay differs between data sets by a factor of a hundred, and with it the best
 frequencies to start from: smooth functions of many features want much decay and slow waves, ragged
-ones hardly any and fast waves. How a few networks begin tells which, at a fraction of what sixteen
-take to train, and whether more of them are worth training.
+ones hardly any and fast waves. How networks begin tells which, at a fraction of what it takes to
+train them to the end; and, where rows are many, whether more than a few are worth training.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from torch import Tensor
 from .initialization import starting_point
 from .loss import MixtureLoss
 from .network import Architecture
-from .noise import NoiseModel
 from .objective import MixtureObjective, equal_batch_size, held_out_share, rows_held_out
 from .rows import MOST_SAMPLED, sample_of
+from .sizes import FEW_TARGETS, FEWEST_SHARING, MANY_ROWS, USUAL_UNITS
 from .training import LEAST_LEARNED, Training, TrainingOptions
 from .trials import Smoothness, Trial
 
@@ -44,42 +44,21 @@ class TrainingPlan(NamedTuple):
     begun: Training | None = None
 
 
-class _Rule(NamedTuple):
-    """How to tell whether another smoothness than the usual one is better.
+class _Contest(NamedTuple):
+    """How a training is compared with the first one. Leads are in nats a target.
 
     Attributes
     ----------
-    n_members : int
-        Networks that are trained for a while.
-    n_early, n_checks : int
-        Checks of their training after which what is behind is given up, and the rest compared.
-    n_errors : float
-        By how many standard errors another must be better.
-    most_learned : float
-        By how much scores may rise after the first check for their order to be the final one.
-    """
-
-    n_members: int
-    n_early: int
-    n_checks: int
-    n_errors: float
-    most_learned: float
-
-
-class _Candidate(NamedTuple):
-    """What may be better than the usual one.
-
-    Attributes
-    ----------
-    smoothness : Smoothness
     least_early_lead : float
-        The lead on the usual one without which it is given up early on.
+        The lead after a few checks without which it is given up.
+    n_checks : int
+        Checks after which it is decided, if both go on for so long.
     least_lead : float
-        By how much it must be better in the end. Here all gains are in nats a target.
+        By how much it must be better then.
     """
 
-    smoothness: Smoothness
     least_early_lead: float
+    n_checks: int
     least_lead: float
 
 
@@ -87,100 +66,64 @@ class _Candidate(NamedTuple):
 USUAL = Smoothness(0.02, 1.0)
 #: What suits ragged functions, where rows are many enough to show one.
 _ROUGH = Smoothness(0.004, 10.0)
-#: With few rows, a fit takes not much longer than a trial, and differences may be chance. Without
-#: noise, scores rise for long, and those that rose first may be left behind.
-_OF_FEW_ROWS = _Rule(8, 4, 4, n_errors=2.5, most_learned=0.6)
-_OF_MANY_ROWS = _Rule(5, 5, 15, n_errors=0.0, most_learned=math.inf)
-#: Several targets share the layers, so that what suits these shows later, and matters more.
-_OF_SEVERAL_TARGETS = _OF_FEW_ROWS._replace(n_checks=8, n_errors=1.5)
-#: Fewest members that tell how much of what they say is chance.
-_FEWEST_MEMBERS = 5
-#: Where rows begin to be many.
-_MANY_ROWS = 2000
-#: Few rows that are fewer than this for each feature call for smoothness without a trial,
-_ROWS_A_FEATURE = 20
-#: but not for as much decay as rows that show noise.
-_OF_WIDE_DATA = Smoothness(0.1, 0.25)
-#: What is clearly better, in nats a target;
+#: Checks after which what is behind is given up.
+_EARLY = 5
+#: Fast waves fall behind first.
+_OF_ROUGH = _Contest(-0.1, 15, 0.01)
+#: Slow ones that suit many rows lead from the start, and those by which five members or more lead
+#: by a thousandth were better by several in the end.
+_OF_CALM = _Contest(0.0, 15, 0.001)
+#: They do not if they are held back by the decay of wide layers;
+_BEHIND_IF_WIDE = -0.05
+#: and how far fewer members lead is chance.
 _CLEARLY = 0.01
-#: and hardly better.
-_HARDLY = 0.001
+#: Of few rows and targets, all members tell very soon.
+_OF_FEW_ROWS = _Contest(-0.05, 6, _CLEARLY)
+#: Several targets share the layers, so that what suits these shows later.
+_OF_SEVERAL = _Contest(-0.05, 15, 0.0)
+#: Nats that few rows without noise have learned early on. They go on learning for long, by which
+#: the usual is better in the end: nothing else is tried.
+_NO_NOISE = 0.9
+#: Few rows that are fewer than this for each feature call for smoothness in any case,
+_ROWS_A_FEATURE = 20
+#: and mostly not for as much decay as rows that show noise.
+_OF_WIDE_DATA = Smoothness(0.1, 0.25)
+#: The share of the decay of smooth functions that is enough for those of few targets, of rows that
+#: are not very many.
+_SHARE_OF_DECAY = 0.5
 #: Rows from which on a fit takes so long that a few members may do.
 _LONG_FIT = 10_000
 #: They will where mixing all surely gains less than this: M of them lack about 1/M of it.
 _LITTLE = 0.01
-#: Networks where nothing says that fewer suffice.
-USUAL_MEMBERS = 16
-#: Multiplications of a pass of all rows through all networks beyond which these are fewer: so many
-#: took two cores 4 s, a fit minutes.
-_MOST_WORK = 2.7e10
-#: Units of a hidden layer for each root of the rows.
-_UNITS = 1.25
-#: Fewest units of a hidden layer,
-_FEWEST_UNITS = 24
-#: and most of them for few targets; more targets, which share the layers, fill more.
-_MOST_UNITS = 48
-#: Targets that are few.
-_FEW_TARGETS = 3
-#: Components of a network for one target, and of several if rows are enough, whatever they cost.
-_COMPONENTS = 5
-#: Fewest components for several targets,
-_FEWEST_COMPONENTS = 3
-#: and most of them,
-_MOST_COMPONENTS = 12
-#: where there are so many rows for each raw output, or more,
-_ROWS_AN_OUTPUT = 3
-#: and more than five take no more raw outputs than so many: steps would take long.
-_MOST_OUTPUTS = 240
 
 
-def usual_layers(n_rows: float, n_targets: int) -> tuple[int, ...]:
-    """Return the widths of hidden layers: few rows fill few units, many fill a third layer."""
-    most = _MOST_UNITS * math.sqrt(max(n_targets / _FEW_TARGETS, 1.0))
-    about = min(_UNITS * math.sqrt(n_rows), most)
-    width = max(8 * math.ceil(about / 8), _FEWEST_UNITS)
-    return (width,) * (2 if n_rows < _MANY_ROWS else 3)
-
-
-def usual_components(n_rows: float, n_targets: int, noise: NoiseModel) -> int:
-    """Return how many components a network has: several targets vary together in more ways."""
-    if n_targets == 1:
-        return _COMPONENTS
-    n_outputs = sum(noise.sizes(1, n_targets))
-    most = min(max(_MOST_OUTPUTS / n_outputs, _COMPONENTS), _MOST_COMPONENTS)
-    return int(min(max(n_rows / (_ROWS_AN_OUTPUT * n_outputs), _FEWEST_COMPONENTS), most))
-
-
-def usual_members(n_rows: float, n_parameters: int) -> int:
-    """Return how many networks of so many parameters to train on so many rows: 5 to 16."""
-    affordable = int(_MOST_WORK / (n_rows * n_parameters))
-    return min(max(affordable, _FEWEST_MEMBERS), USUAL_MEMBERS)
-
-
-def smooth(n_rows: int, n_units: int = _MOST_UNITS) -> Smoothness:
-    """Return what suits smooth functions of many features.
+def smooth(n_rows: int, n_units: int = USUAL_UNITS, share: float = 1.0) -> Smoothness:
+    """Return what suits smooth functions of many features, or has that share of its decay.
 
     A decay of 8 / sqrt(n) is about the best there, from 0.4 for 400 rows to 0.1 for 7,000. It is
     at most 0.5, and 1/32 at the least; times the root of how much wider than usual layers are.
     """
     decay = 8.0 / math.sqrt(min(max(n_rows, 256), MOST_SAMPLED))
-    return Smoothness(decay * math.sqrt(max(1.0, n_units / _MOST_UNITS)), 0.25)
+    return Smoothness(share * decay * math.sqrt(max(1.0, n_units / USUAL_UNITS)), 0.25)
 
 
-def _candidates(n_rows: int, n_members: int, n_units: int) -> list[_Candidate]:
+def _candidates(
+    n_rows: int, n_targets: int, n_members: int, n_units: int
+) -> list[tuple[Smoothness, _Contest]]:
     """Return what may be better than the usual smoothness, the first to be tried first.
 
-    They lie on either side of it: where one is better, the other hardly is. Slow waves that suit
-    the data lead from the start, if it is not held back by the decay of wide layers; fast ones
-    fall behind first. Where rows are many, slow ones of which a few members lead by a thousandth
-    were better by several in the end; how far one member leads is chance.
+    They lie on either side of it: where one is better, the other hardly is.
     """
-    calm = smooth(n_rows, n_units)
-    if n_rows < _MANY_ROWS:
-        return [_Candidate(calm, 0.0, _CLEARLY)]
-    enough = _HARDLY if n_members >= _FEWEST_MEMBERS else _CLEARLY
-    early = 0.0 if n_units <= _MOST_UNITS else -0.05
-    return [_Candidate(_ROUGH, -0.1, _CLEARLY), _Candidate(calm, early, enough)]
+    if n_rows >= (MANY_ROWS if n_targets == 1 else _LONG_FIT):
+        early = _OF_CALM.least_early_lead if n_units <= USUAL_UNITS else _BEHIND_IF_WIDE
+        enough = _OF_CALM.least_lead if n_members >= FEWEST_SHARING else _CLEARLY
+        of_calm = _OF_CALM._replace(least_early_lead=early, least_lead=enough)
+        return [(_ROUGH, _OF_ROUGH), (smooth(n_rows, n_units), of_calm)]
+    are_few = n_targets <= FEW_TARGETS
+    calm = smooth(n_rows, n_units, _SHARE_OF_DECAY if are_few else 1.0)
+    if n_rows < MANY_ROWS:
+        return [(calm, _OF_FEW_ROWS if are_few else _OF_SEVERAL)]
+    return [(calm, _OF_SEVERAL), (_ROUGH, _OF_ROUGH)]
 
 
 @dataclass(frozen=True)
@@ -223,11 +166,11 @@ def plan_training(
     batch_size: int | None,
     seed: int,
 ) -> TrainingPlan:
-    """Return how to train, and how many networks, as short trainings of a few tell.
+    """Return how to train, and how many networks, as short trainings tell.
 
-    Another smoothness than the usual one must suit held-out rows clearly better. A few networks
-    tell, from how well they begin. Each holds out rows; where five or more share
-    all rows among them, what mixing them gains is carried over to the members that are to be
+    Another smoothness than the usual one must suit held-out rows better, as networks tell from how
+    well they begin: a few where rows are many, else all. Where five or more share all rows among
+    them to hold out, what mixing them gains is carried over to the members that are to be
     trained. Ragged ones, which err each its own way, gain most. Where rows are many, the usual
     trial ends within its checks and what mixing surely gains is hardly anything, no more than
     these few are worth training. Where the trial that is chosen has all networks, and all rows are
@@ -247,67 +190,47 @@ def plan_training(
         Of the starts and the order of the rows.
     """
     n_rows, n_members = len(table), architecture.n_members
-    rule = _rule_for(n_rows, loss.n_targets)
-    if n_rows < min(_ROWS_A_FEATURE * architecture.n_features, _MANY_ROWS):
-        return TrainingPlan(_OF_WIDE_DATA, n_members)
-    if rule.n_errors and n_members < _FEWEST_MEMBERS:
-        return TrainingPlan(USUAL, n_members)
-    few = min(rule.n_members, n_members)
+    are_few = n_rows < MANY_ROWS
+    is_wide = n_rows < min(_ROWS_A_FEATURE * architecture.n_features, MANY_ROWS)
+    start = _OF_WIDE_DATA if is_wide else USUAL
+    if are_few and n_members < FEWEST_SHARING:
+        return TrainingPlan(start, n_members)
+    few = n_members if are_few else min(FEWEST_SHARING, n_members)
     looked_at = table[sample_of(n_rows)]
     trials = _Trials(architecture, loss, looked_at, options, batch_size, seed, few)
-    usual = trials.of(USUAL)
-    candidates = _candidates(n_rows, few, max(architecture.hidden_layer_sizes))
-    suited = _suited(usual, trials.of, candidates, rule)
+    first = trials.of(start)
+    n_units = max(architecture.hidden_layer_sizes)
+    candidates = _candidates(n_rows, loss.n_targets, n_members, n_units)
+    suited = _suited(first, trials.of, candidates) if _tells(first, n_rows) else first
     is_long = n_rows >= _LONG_FIT and n_members > few
-    if is_long and suited is usual and usual.gained() < _LITTLE:
+    if is_long and suited is first and first.gained() < _LITTLE:
         n_members = few
-        usual.judge_mixtures_of(few)
+        first.judge_mixtures_of(few)
     whole = few == n_members and len(looked_at) == n_rows
     return TrainingPlan(suited.smoothness, n_members, suited.training if whole else None)
 
 
-def _rule_for(n_rows: int, n_targets: int) -> _Rule:
-    """Return how to tell, with so many distinct rows of so many targets."""
-    if n_rows >= _MANY_ROWS:
-        return _OF_MANY_ROWS
-    return _OF_FEW_ROWS if n_targets == 1 else _OF_SEVERAL_TARGETS
-
-
 def _suited(
-    usual: Trial,
+    first: Trial,
     trial_of: Callable[[Smoothness], Trial],
-    candidates: list[_Candidate],
-    rule: _Rule,
+    candidates: list[tuple[Smoothness, _Contest]],
 ) -> Trial:
-    """Return the trial of the first candidate that is better than the usual, or that."""
-    if not _tells(usual, rule):
-        return usual
-    for candidate in candidates:
-        trial = trial_of(candidate.smoothness)
-        early = trial.scores(rule.n_early).lead(usual.scores(rule.n_early), rule.n_early)
-        # Where all are given up early on, the usual training need not go on, either.
-        is_behind = early < candidate.least_early_lead
-        if not is_behind and _is_better(trial, usual, rule, candidate.least_lead):
+    """Return the trial of the first candidate that is better than the first trial, or that."""
+    for smoothness, contest in candidates:
+        trial = trial_of(smoothness)
+        # Where all are given up early on, the first trial need not go on, either.
+        is_behind = trial.lead(first, _EARLY) < contest.least_early_lead
+        if not is_behind and trial.lead(first, contest.n_checks) > contest.least_lead:
             return trial
-    return usual
+    return first
 
 
-def _tells(usual: Trial, rule: _Rule) -> bool:
-    """Tell whether how the usual training begins says how others would end.
+def _tells(first: Trial, n_rows: int) -> bool:
+    """Tell whether how a training begins says how others would end.
 
-    There must be something to learn, which may be seen early on or at the end of the trial only.
+    Where rows are many, there must be something to learn, which may be seen early on or late.
     """
-    for n_checks in (rule.n_early, rule.n_checks):
-        if LEAST_LEARNED <= usual.scores(n_checks).learned() <= rule.most_learned:
-            return True
-    return False
-
-
-def _is_better(trial: Trial, usual: Trial, rule: _Rule, least_lead: float) -> bool:
-    """Tell whether one training is ahead once the start is past, and by more than chance."""
-    ours, theirs = trial.scores(rule.n_checks), usual.scores(rule.n_checks)
-    n_checks = max(len(ours.mixed), len(theirs.mixed))
-    lead = ours.lead(theirs, n_checks)
-    if rule.n_errors == 0.0:  # the members may be one, which has no standard error
-        return lead > least_lead
-    return lead > least_lead and lead > rule.n_errors * ours.lead_error(theirs, n_checks)
+    if n_rows >= MANY_ROWS:
+        checks = _EARLY, _OF_ROUGH.n_checks
+        return any(first.scores(n).learned() >= LEAST_LEARNED for n in checks)
+    return first.scores(_EARLY).learned() <= _NO_NOISE

@@ -35,14 +35,11 @@ class TrialScores(NamedTuple):
     ----------
     mixed : Tensor of shape (c,)
         What training is judged by: the members' mean, and what mixing all surely adds.
-    members : Tensor of shape (c, E)
-        The members' own.
     gains : Tensor of shape (c,)
         What mixing all surely adds.
     """
 
     mixed: Tensor
-    members: Tensor
     gains: Tensor
 
     def learned(self) -> float:
@@ -53,24 +50,14 @@ class TrialScores(NamedTuple):
         """Return what mixing all members surely adds to one of them, where the score is best."""
         return float(self.gains[self.mixed.argmax()])
 
-    def lead(self, other: TrialScores, n_checks: int) -> float:
-        """Return by how much the mean score at the later half of so many checks is better."""
-        late = self._late(self.mixed, n_checks) - other._late(other.mixed, n_checks)
-        return float(late)
-
-    def lead_error(self, other: TrialScores, n_checks: int) -> float:
-        """Return the standard error of a lead, as the members tell it; NaN of one member."""
-        members = self._late(self.members, n_checks) - other._late(other.members, n_checks)
-        return float(members.std()) / math.sqrt(len(members))
-
-    def _late(self, scores: Tensor, n_checks: int) -> Tensor:
-        """Return the mean of scores (c, ...) at the later half of so many checks.
+    def late(self, n_checks: int) -> float:
+        """Return the mean score at the later half of so many checks.
 
         Training that ended before would have gone back to its best.
         """
         checks = torch.arange(n_checks // 2, n_checks, device="cpu")
         checks[checks >= len(self.mixed)] = self.mixed.argmax()
-        return scores[checks].mean(0)
+        return float(self.mixed[checks].mean())
 
 
 class Trial:
@@ -99,7 +86,6 @@ class Trial:
         self.results = self.training.rise()
         self.mixed: list[float] = []
         self.gains: list[float] = []
-        self.members: list[Tensor] = []
         #: Whether the training is known to have ended.
         self.is_over = False
 
@@ -108,7 +94,6 @@ class Trial:
         with self.objective.threads():
             for result in islice(self.results, max(0, n_checks - len(self.mixed))):
                 self.mixed.append(result.scores[-1])
-                self.members.append(self.objective.member_scores)
                 self.gains.append(self.objective.gain)
         self.is_over = self.is_over or len(self.mixed) < n_checks
         n_targets = self.objective.loss.n_targets
@@ -116,7 +101,16 @@ class Trial:
             torch.tensor(numbers[:n_checks], dtype=torch.float64, device="cpu") / n_targets
             for numbers in (self.mixed, self.gains)
         )
-        return TrialScores(mixed, torch.stack(self.members[:n_checks]) / n_targets, gains)
+        return TrialScores(mixed, gains)
+
+    def lead(self, other: Trial, n_checks: int) -> float:
+        """Return by how much this is better at the later half of so many checks.
+
+        Of fewer, where both end before.
+        """
+        ours, theirs = self.scores(n_checks), other.scores(n_checks)
+        n_checks = max(len(ours.mixed), len(theirs.mixed))
+        return ours.late(n_checks) - theirs.late(n_checks)
 
     def gained(self) -> float:
         """Return what mixing all members surely adds in the end; infinity if that is not known.

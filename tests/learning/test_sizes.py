@@ -9,7 +9,7 @@ import pytest
 
 from skmdn import MDNRegressor
 from skmdn.learning.noise import NOISE_MODELS
-from skmdn.learning.planning import usual_components, usual_layers, usual_members
+from skmdn.learning.sizes import usual_components, usual_layers, usual_members
 
 
 @pytest.mark.parametrize(

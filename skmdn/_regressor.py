@@ -103,9 +103,10 @@ default="full"
         - for ragged functions, 0.004 and high frequencies, on 2000 distinct rows or more, if that
           is better by 0.01.
 
-        It is the usual one without a trial where fewer than five networks have fewer than 2000
-        distinct rows, or these have learned 0.9 soon; and 0.02 without ``early_stopping`` and in
-        `partial_fit`. A number goes with the usual frequencies.
+        It is the usual one without a trial on fewer than 2000 distinct rows where networks are
+        fewer than five, have soon learned 0.9, or where the rows are fewer than 20 a feature and
+        have one target; and 0.02 without ``early_stopping`` and in `partial_fit`. A number goes
+        with the usual frequencies.
     early_stopping : bool, default=True
         Whether each network holds out rows on which training is judged. Without, it is judged on
         the training rows, and may overfit badly.

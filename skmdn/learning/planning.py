@@ -84,9 +84,10 @@ _OF_SEVERAL = _Contest(-0.05, 15, 0.0)
 #: Nats that few rows without noise have learned early on. They go on learning for long, by which
 #: the usual is better in the end: nothing else is tried.
 _NO_NOISE = 0.9
-#: Few rows that are fewer than this for each feature call for smoothness in any case,
+#: Few rows that are fewer than this for each feature call for smoothness in any case; of one
+#: target, a trial would take up to half as long as the fit, and change little.
 _ROWS_A_FEATURE = 20
-#: and mostly not for as much decay as rows that show noise.
+#: Mostly they do not call for as much decay as rows that show noise.
 _OF_WIDE_DATA = Smoothness(0.1, 0.25)
 #: The share of the decay of smooth functions that is enough for those of few targets, of rows that
 #: are not very many.
@@ -193,7 +194,8 @@ def plan_training(
     are_few = n_rows < MANY_ROWS
     is_wide = n_rows < min(_ROWS_A_FEATURE * architecture.n_features, MANY_ROWS)
     start = _OF_WIDE_DATA if is_wide else USUAL
-    if are_few and n_members < FEWEST_SHARING:
+    is_clear = is_wide and loss.n_targets == 1
+    if is_clear or (are_few and n_members < FEWEST_SHARING):
         return TrainingPlan(start, n_members)
     few = n_members if are_few else min(FEWEST_SHARING, n_members)
     looked_at = table[sample_of(n_rows)]

@@ -1,4 +1,4 @@
-"""Short trainings of a few networks, and what they show."""
+"""Short trainings, and what they show."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 from itertools import islice
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from .objective import MixtureObjective
 from .training import Training, TrainingOptions
@@ -33,14 +33,14 @@ class TrialScores(NamedTuple):
 
     Attributes
     ----------
-    mixed : Tensor of shape (c,)
+    mixed : ndarray of shape (c,)
         What training is judged by: the members' mean, and what mixing all surely adds.
-    gains : Tensor of shape (c,)
+    gains : ndarray of shape (c,)
         What mixing all surely adds.
     """
 
-    mixed: Tensor
-    gains: Tensor
+    mixed: np.ndarray
+    gains: np.ndarray
 
     def learned(self) -> float:
         """Return by how much scores rose after the first check."""
@@ -55,13 +55,13 @@ class TrialScores(NamedTuple):
 
         Training that ended before would have gone back to its best.
         """
-        checks = torch.arange(n_checks // 2, n_checks, device="cpu")
+        checks = np.arange(n_checks // 2, n_checks)
         checks[checks >= len(self.mixed)] = self.mixed.argmax()
         return float(self.mixed[checks].mean())
 
 
 class Trial:
-    """A training of a few networks that can be looked at, and gone on with.
+    """A training that can be looked at, and gone on with.
 
     Parameters
     ----------
@@ -96,9 +96,8 @@ class Trial:
                 self.mixed.append(result.scores[-1])
                 self.gains.append(self.objective.gain)
         self.is_over = self.is_over or len(self.mixed) < n_checks
-        n_targets = self.objective.loss.n_targets
         mixed, gains = (
-            torch.tensor(numbers[:n_checks], dtype=torch.float64, device="cpu") / n_targets
+            np.array(numbers[:n_checks]) / self.objective.loss.n_targets
             for numbers in (self.mixed, self.gains)
         )
         return TrialScores(mixed, gains)

@@ -86,27 +86,29 @@ default="full"
         Largest step size of Adam.
     alpha : float or "auto", default="auto"
         Decoupled weight decay (Loshchilov & Hutter 2019). "auto" trains networks for a while, all
-        on fewer than 2000 distinct rows, five on more, and compares the log-likelihood of held-out
-        rows under up to three settings of decay and of the frequencies that the embedding of the
-        features starts from. Gains are in nats a target; d is ``8 / sqrt(n)``, or
-        ``sqrt(u / 48)`` times that for layers of u > 48 units:
+        on fewer than 2000 distinct rows, at most five on more, and compares the log-likelihood of
+        held-out rows under up to three settings of decay and of the frequencies that the embedding
+        of the features starts from. Gains are in nats a target; d is ``8 / sqrt(n)``, for n from
+        256 to 65,536, times ``sqrt(u / 48)`` for layers of u > 48 units:
 
         - the usual one is 0.02; or 0.1 with low frequencies on fewer than 2000 distinct rows that
           are fewer than 20 a feature;
         - for smooth functions, low frequencies, and
 
-          - ``d / 2`` on fewer than 2000 distinct rows, if that is better by 0.01;
-          - ``d / 2`` on 2000 to 10,000 of two or three targets, d on fewer than 10,000 of more
-            targets, if that is better;
-          - d on more, if that is better by 0.001 (0.01 of fewer than five networks);
+          - of one target, ``d / 2`` on fewer than 2000 distinct rows, if that is better by 0.01;
+            else d, if that is better by 0.001;
+          - of two or three, ``d / 2`` on fewer than 10,000, if that is better (by 0.01 on fewer
+            than 2000); else as of one target;
+          - of more, d on fewer than 10,000, if that is better; else as of one target;
 
         - for ragged functions, 0.004 and high frequencies, on 2000 distinct rows or more, if that
           is better by 0.01.
 
-        It is the usual one without a trial on fewer than 2000 distinct rows where networks are
-        fewer than five, have soon learned 0.9, or where the rows are fewer than 20 a feature and
-        have one target; and 0.02 without ``early_stopping`` and in `partial_fit`. A number goes
-        with the usual frequencies.
+        Fewer than five networks must always be better by 0.01. It is the usual one, too, where on
+        2000 rows or more next to nothing is learned; and on fewer, where networks are fewer than
+        five, have learned 0.9 at the fifth check, or where the rows are fewer than 20 a feature
+        and have one target. It is 0.02 without ``early_stopping`` and in `partial_fit`. A number
+        goes with the usual frequencies.
     early_stopping : bool, default=True
         Whether each network holds out rows on which training is judged. Without, it is judged on
         the training rows, and may overfit badly.

@@ -21,7 +21,8 @@ from .shares import Batch, Share
 from .sizes import FEWEST_SHARING
 from .threads import are_few, n_shares, one_thread
 
-#: Share of the rows that all members together hold out: each row once, a quarter twice;
+#: Share of the rows that all members together hold out, where `FEWEST_SHARING` or more share them:
+#: each row once, a quarter twice.
 _BY_ALL = 1.25
 #: Share of the rows that each of fewer members holds out.
 _BY_EACH = 0.1

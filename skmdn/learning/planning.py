@@ -52,7 +52,7 @@ class _Contest(NamedTuple):
     least_early_lead : float
         The lead after a few checks without which it is given up.
     n_checks : int
-        Checks after which it is decided, if both go on for so long.
+        Checks after which it is decided, if either goes on for so long.
     least_lead : float
         By how much it must be better then.
     """
@@ -85,9 +85,9 @@ _OF_SEVERAL = _Contest(-0.05, 15, 0.0)
 #: the usual is better in the end: nothing else is tried.
 _NO_NOISE = 0.9
 #: Few rows that are fewer than this for each feature call for smoothness in any case; of one
-#: target, a trial would take up to half as long as the fit, and change little.
+#: target, a trial would take up to two fifths of the fit, and change little.
 _ROWS_A_FEATURE = 20
-#: Mostly they do not call for as much decay as rows that show noise.
+#: What they begin with.
 _OF_WIDE_DATA = Smoothness(0.1, 0.25)
 #: The share of the decay of smooth functions that is enough for those of few targets, of rows that
 #: are not very many.
@@ -115,16 +115,18 @@ def _candidates(
 
     They lie on either side of it: where one is better, the other hardly is.
     """
+    are_enough = n_members >= FEWEST_SHARING
     if n_rows >= (MANY_ROWS if n_targets == 1 else _LONG_FIT):
         early = _OF_CALM.least_early_lead if n_units <= USUAL_UNITS else _BEHIND_IF_WIDE
-        enough = _OF_CALM.least_lead if n_members >= FEWEST_SHARING else _CLEARLY
-        of_calm = _OF_CALM._replace(least_early_lead=early, least_lead=enough)
+        of_calm = _OF_CALM._replace(least_early_lead=early)
+        of_calm = of_calm if are_enough else of_calm._replace(least_lead=_CLEARLY)
         return [(_ROUGH, _OF_ROUGH), (smooth(n_rows, n_units), of_calm)]
     are_few = n_targets <= FEW_TARGETS
     calm = smooth(n_rows, n_units, _SHARE_OF_DECAY if are_few else 1.0)
     if n_rows < MANY_ROWS:
         return [(calm, _OF_FEW_ROWS if are_few else _OF_SEVERAL)]
-    return [(calm, _OF_SEVERAL), (_ROUGH, _OF_ROUGH)]
+    of_calm = _OF_SEVERAL if are_enough else _OF_SEVERAL._replace(least_lead=_CLEARLY)
+    return [(calm, of_calm), (_ROUGH, _OF_ROUGH)]
 
 
 @dataclass(frozen=True)
@@ -203,6 +205,8 @@ def plan_training(
     first = trials.of(start)
     n_units = max(architecture.hidden_layer_sizes)
     candidates = _candidates(n_rows, loss.n_targets, n_members, n_units)
+    if is_wide:
+        candidates = [c for c in candidates if c[0].weight_decay > start.weight_decay]
     suited = _suited(first, trials.of, candidates) if _tells(first, n_rows) else first
     is_long = n_rows >= _LONG_FIT and n_members > few
     if is_long and suited is first and first.gained() < _LITTLE:

@@ -184,6 +184,49 @@ def test_many_rows_of_several_targets_may_be_smooth_or_ragged(trials, of_calm, o
     assert chosen(9999, n_targets=4) == calm
 
 
+@pytest.mark.parametrize(("early", "expected"), [(-0.099, half(5000)), (-0.101, USUAL)])
+def test_of_several_targets_what_is_behind_is_given_up_too(trials, early, expected):
+    trials.update({USUAL: 0.0, half(5000): 1.0, ROUGH: -9.0})  # two of the first five do not count
+    trials.early = {USUAL: 0.0, half(5000): early, ROUGH: -9.0}
+    assert chosen(5000, n_targets=2) == expected
+    assert trials.n_checks[half(5000)] == (15 if expected == half(5000) else 5)
+
+
+@pytest.mark.parametrize(("lead", "is_taken"), [(0.0099, False), (0.0101, True)])
+def test_very_many_rows_of_several_targets_are_as_those_of_one(trials, lead, is_taken):
+    calm = smooth(10_000)
+    trials.update({USUAL: 0.0, ROUGH: 0.0, calm: 5 * lead, half(10_000): 9.0})
+    few = Architecture(4, 3, 5, (4,), "silu")  # of which a lead must be clear
+    assert chosen(10_000, few, n_targets=5) == (calm if is_taken else USUAL)
+
+
+@pytest.mark.parametrize(
+    ("n_members", "lead", "is_taken"), [(4, 0.019, 0), (4, 0.021, 1), (5, 0.001, 1)]
+)
+def test_few_networks_of_several_targets_must_be_clearly_better(trials, n_members, lead, is_taken):
+    trials.update({USUAL: 0.0, half(5000): lead, ROUGH: 0.0})
+    found = chosen(5000, Architecture(n_members, 3, 5, (4,), "silu"), n_targets=2)
+    assert found == (half(5000) if is_taken else USUAL)
+
+
+def test_few_rows_of_wide_layers_want_more_decay(trials):
+    trials.update({USUAL: 0.0, smooth(1000, 192, 0.5): 0.1})
+    assert chosen(1000, Architecture(16, 3, 5, (192,), "silu")) == smooth(1000, 192, 0.5)
+
+
+def test_many_rows_are_never_few_for_their_features(trials):
+    trials.update({USUAL: 0.0, ROUGH: 0.0, smooth(2000): 0.0})
+    assert chosen(2000, Architecture(16, 101, 5, (4,), "silu")) == USUAL
+
+
+def test_nothing_less_smooth_is_tried_where_rows_are_few_for_their_features(trials):
+    trials.update({(0.1, 0.25): 0.0, smooth(1999): 0.01})
+    wide = Architecture(16, 100, 5, (4,), "silu")
+    assert chosen(1999, wide, n_targets=3) == (0.1, 0.25)  # half were 0.09
+    assert len(trials.asked) == 1
+    assert chosen(1999, wide, n_targets=4) == smooth(1999)
+
+
 def test_too_few_rows_or_members_are_not_asked(trials):
     few = Architecture(4, 3, 5, (4,), "silu")
     assert chosen(59) == chosen(59, few) == chosen(59, few, n_targets=2) == (0.1, 0.25)

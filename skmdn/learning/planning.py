@@ -74,7 +74,7 @@ _OF_ROUGH = _Contest(-0.1, 15, 0.01)
 #: by a thousandth were better by several in the end.
 _OF_CALM = _Contest(0.0, 15, 0.001)
 #: They do not if they are held back by the decay of wide layers;
-_BEHIND_IF_WIDE = -0.05
+_HELD_BACK = -0.05
 #: and how far fewer members lead is chance.
 _CLEARLY = 0.01
 #: Of few rows and targets, all members tell very soon.
@@ -115,18 +115,20 @@ def _candidates(
 
     They lie on either side of it: where one is better, the other hardly is.
     """
-    are_enough = n_members >= FEWEST_SHARING
     if n_rows >= (MANY_ROWS if n_targets == 1 else _LONG_FIT):
-        early = _OF_CALM.least_early_lead if n_units <= USUAL_UNITS else _BEHIND_IF_WIDE
-        of_calm = _OF_CALM._replace(least_early_lead=early)
-        of_calm = of_calm if are_enough else of_calm._replace(least_lead=_CLEARLY)
+        early = _OF_CALM.least_early_lead if n_units <= USUAL_UNITS else _HELD_BACK
+        of_calm = _sure(_OF_CALM._replace(least_early_lead=early), n_members)
         return [(_ROUGH, _OF_ROUGH), (smooth(n_rows, n_units), of_calm)]
     are_few = n_targets <= FEW_TARGETS
     calm = smooth(n_rows, n_units, _SHARE_OF_DECAY if are_few else 1.0)
     if n_rows < MANY_ROWS:
         return [(calm, _OF_FEW_ROWS if are_few else _OF_SEVERAL)]
-    of_calm = _OF_SEVERAL if are_enough else _OF_SEVERAL._replace(least_lead=_CLEARLY)
-    return [(calm, of_calm), (_ROUGH, _OF_ROUGH)]
+    return [(calm, _sure(_OF_SEVERAL, n_members)), (_ROUGH, _OF_ROUGH)]
+
+
+def _sure(contest: _Contest, n_members: int) -> _Contest:
+    """Return a contest that a lead of a few members, which is chance, does not win."""
+    return contest if n_members >= FEWEST_SHARING else contest._replace(least_lead=_CLEARLY)
 
 
 @dataclass(frozen=True)

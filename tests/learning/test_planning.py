@@ -195,9 +195,9 @@ def test_of_several_targets_what_is_behind_is_given_up_too(trials, early, expect
 @pytest.mark.parametrize(("lead", "is_taken"), [(0.0099, False), (0.0101, True)])
 def test_very_many_rows_of_several_targets_are_as_those_of_one(trials, lead, is_taken):
     calm = smooth(10_000)
-    trials.update({USUAL: 0.0, ROUGH: 0.0, calm: 5 * lead, half(10_000): 9.0})
+    trials.update({USUAL: 0.0, ROUGH: 0.0, calm: 2 * lead, half(10_000): 9.0})
     few = Architecture(4, 3, 5, (4,), "silu")  # of which a lead must be clear
-    assert chosen(10_000, few, n_targets=5) == (calm if is_taken else USUAL)
+    assert chosen(10_000, few, n_targets=2) == (calm if is_taken else USUAL)
 
 
 @pytest.mark.parametrize(
@@ -375,6 +375,11 @@ def test_what_ended_early_is_compared_with_what_goes_on_by_its_best():
     assert lead(usual, early) == pytest.approx(0.5)
     assert lead((1.0, 4.5, 3.0), usual) == pytest.approx(0.5)
     assert lead((1.0, 4.5, 3.0), (3.0, 2.0, 1.0)) == pytest.approx(2.25)  # 4.5, 3 and 2, 1
+
+
+def test_what_is_learned_by_the_fifth_check_tells_of_noise():
+    assert not module._tells(trial(0.0, 0.0, 0.5, 0.5, 1.0), 1999)
+    assert module._tells(trial(0.0, 0.0, 0.5, 0.5, 0.8, 2.0), 1999)
 
 
 def test_fewer_rows_call_for_more_decay():

@@ -48,16 +48,16 @@ class TargetModel:
         Whether there are atoms or outliers, and so components that stay where they are.
     coupling_unit : float
         See `skmdn.learning.noise.NoiseModel.coupling_unit`.
-    floor : ndarray of shape (D,)
-        How many times as large as ``reg_covar`` the floor on variances is.
     grades : Grades or None
         What is learned of many atoms of one target.
     reach : ndarray of shape (2, D)
         The least and greatest of the standardised targets.
     widest : ndarray of shape (D,)
         Variance of the component that is there for what no other reaches.
-    spread : ndarray of shape (D,)
-        Standard deviation of the targets themselves, of which residuals may be what is learned.
+    whole_unit : ndarray of shape (D,)
+        Unit of the targets themselves, of which residuals may be what is learned.
+    finest_unit : ndarray of shape (D,)
+        Units of y in whose squares ``reg_covar`` is the floor on variances.
     """
 
     scaling: TargetScaling
@@ -66,16 +66,21 @@ class TargetModel:
     curve: JohnsonCurve | None
     has_widest: bool
     coupling_unit: float
-    floor: Array
     grades: Grades | None
     reach: Array
     widest: Array
-    spread: Array
+    whole_unit: Array
+    finest_unit: Array
 
     @property
-    def finest_unit(self) -> Array:
-        """Units (D,) of y in whose squares ``reg_covar`` is the floor on variances."""
-        return self.scaling.unit * np.sqrt(self.floor)
+    def floor(self) -> Array:
+        """How many times as large as ``reg_covar`` the floor on variances is, (D,)."""
+        return (self.finest_unit / self.scaling.unit) ** 2
+
+    @property
+    def spread(self) -> Array:
+        """Standard deviation (D,) of the targets themselves, where residuals are standardised."""
+        return self.whole_unit / self.scaling.unit
 
     @classmethod
     def of(
@@ -103,10 +108,11 @@ class TargetModel:
             without_atoms = np.atleast_1d(np.isnan(atoms).all(axis=0))
             scaling = scaling.untied(sample, own, without_atoms)
         n_expected = effective_number(weights) if are_all else math.inf
-        floor = floors(scaling.in_units(sample)) if noise.per_target else np.ones(y.shape[1])
-        return cls._learned_in(
-            scaling, atoms, floor, np.ones(y.shape[1]), y, weights, noise, n_components, n_expected
-        )
+        found = cls._learned_in(scaling, atoms, y, weights, noise, n_components, n_expected)
+        if not noise.per_target:
+            return found
+        finest = scaling.unit * np.sqrt(floors(scaling.in_units(sample)))
+        return replace(found, finest_unit=finest)
 
     @classmethod
     def of_residuals(
@@ -121,36 +127,26 @@ class TargetModel:
 
         What is left has no atoms. The floor on variances is that of the targets themselves.
         """
-        finest, unit = whole.finest_unit, whole.scaling.unit
+        unit, finest = whole.scaling.unit, whole.finest_unit
         scaling = target_scaling(residuals, weights, not noise.per_target, _LEAST_LEFT * finest)
         if noise.coupled:
             scaling = scaling.decorrelated(residuals, weights)
-        return cls._learned_in(
-            scaling,
-            atoms=residuals[:0],
-            floor=(finest / scaling.unit) ** 2,
-            spread=unit / scaling.unit,
-            y=residuals,
-            weights=weights,
-            noise=noise,
-            n_components=n_components,
-            n_expected=effective_number(weights),
-        )
+        given = residuals, weights, noise, n_components, effective_number(weights)
+        found = cls._learned_in(scaling, residuals[:0], *given)
+        return replace(found, whole_unit=unit, finest_unit=finest)
 
     @classmethod
     def _learned_in(
         cls,
         scaling: TargetScaling,
         atoms: Array,
-        floor: Array,
-        spread: Array,
         y: Array,
         weights: Array,
         noise: NoiseModel,
         n_components: int,
         n_expected: float,
     ) -> TargetModel:
-        """Return what is to be learned in such units, of such atoms, and above such floors."""
+        """Return what is to be learned in such units, and of such atoms."""
         few = sample_of(len(y))
         own, at, standardised = weights[few], at_atoms(y[few], atoms), scaling.standardised(y)
         free = [elsewhere(at[:, said]) for said in ~np.isnan(atoms.T)]  # target by target
@@ -164,11 +160,11 @@ class TargetModel:
             curve=curve if noise.all_free(n_components, n_targets) else None,
             has_widest=noise.per_component and has_widest,
             coupling_unit=noise.coupling_unit(n_expected, n_components, n_targets),
-            floor=floor,
             grades=_grades(scaling.in_units(atoms), at, own, n_components),
             reach=_reach_of(standardised),
             widest=_widest(standardised),
-            spread=spread,
+            whole_unit=scaling.unit,
+            finest_unit=scaling.unit,
         )
 
     def reaching(self, y: Array) -> TargetModel:

@@ -237,7 +237,7 @@ class NetworkMixtures(PredictionSets):
         """Return how many components of a mixture are learned, and how many stay."""
         loss = self._loss
         n_members = self.network_.architecture.n_members
-        return n_members * loss.n_components, loss.n_weights - loss.n_components
+        return n_members * loss.n_components, loss.n_still
 
     def _raw_blocks(self, X):
         """Yield blocks of checked rows and raw outputs (E, P, b) for them."""

@@ -17,7 +17,7 @@ from skmdn.distribution.scale import Array
 from skmdn.learning.atoms import Pins, StillComponents, at_atoms, elsewhere, find_atoms
 from skmdn.learning.bounds import Bounds
 from skmdn.learning.curve import JohnsonCurve
-from skmdn.learning.grades import Grades
+from skmdn.learning.grades import GradedComponents, Grades
 from skmdn.learning.initialization import WIDEST_LOG_ODDS, atom_log_odds
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.noise import NoiseModel
@@ -178,8 +178,6 @@ class TargetModel:
         """Return what networks are to learn by; the noise level is in units of y."""
         atoms = self.scaling.in_units(self.atoms)
         lowest = self._floor(reg_covar, noise)
-        closed = atoms[~np.isnan(atoms).any(axis=1)]
-        still = StillComponents.at(closed, np.ravel(lowest), self.widest)
         n_pinned = 0 if self.pins is None else sum(self.pins.counts)
         return MixtureLoss(
             n_components=n_components + n_pinned,
@@ -187,15 +185,22 @@ class TargetModel:
             noise=noise,
             reg_covar=lowest,
             curve=self.curve,
-            still=still if self.has_widest else None,
+            still=self._still(atoms, lowest) if self.has_widest else None,
             pins=self.pins,
             coupling_unit=self.coupling_unit,
-            grades=self.grades,
             bounds=Bounds.around(self.reach, noise.per_target),
             fixed_variance=1.0
             if noise.learned
             else fixed_variance(fixed_noise_level, self.scaling.unit[0]),
         )
+
+    def _still(self, atoms: Array, lowest: float | Array) -> StillComponents:
+        """Return what stays at atoms (A, D) that leave nothing open, and the widest component."""
+        closed = atoms[~np.isnan(atoms).any(axis=1)]
+        still = StillComponents.at(closed, np.ravel(lowest), self.widest)
+        if self.grades is None:
+            return still
+        return GradedComponents(still.means, still.variances, self.grades)
 
     def _floor(self, reg_covar: float, noise: NoiseModel) -> float | Array:
         """Return the floor of all targets, or each one's (D, 1)."""

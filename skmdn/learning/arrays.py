@@ -50,12 +50,17 @@ def converted(values: np.ndarray, array: Array) -> Array:
 
 
 class ArrayParts:
-    """A dataclass all of whose fields are arrays."""
+    """A dataclass all of whose fields are arrays, or have such fields."""
 
     def like(self, array: Array) -> Self:
         """Return the same to compute with arrays like this."""
-        parts = fields(cast(Any, self))
-        return type(self)(*(converted(getattr(self, part.name), array) for part in parts))
+        parts = [getattr(self, part.name) for part in fields(cast(Any, self))]
+        return type(self)(
+            *(
+                part.like(array) if hasattr(part, "like") else converted(part, array)
+                for part in parts
+            )
+        )
 
 
 def transposed(array: Array) -> Array:

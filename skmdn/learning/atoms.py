@@ -245,6 +245,26 @@ def elsewhere(at: np.ndarray) -> np.ndarray:
     return np.asarray(rest if rest.any() else ~rest)
 
 
+@dataclass
+class StillTerms:
+    """What the density of targets is made of at components that stay.
+
+    Parameters
+    ----------
+    own : array of shape (E, C, B)
+        ``sum_d (z_d e_d + log sigma_d^2)`` of those of which each has a logit.
+    """
+
+    own: Array
+
+    def at(self, factor: float) -> Array:
+        """Return the terms where variances are so many times as large; these stay, too."""
+        return self.own
+
+    def write_gradient(self, p: Array, out: Array) -> None:
+        """Write the gradient by further raw outputs, given responsibilities (E, C, B)."""
+
+
 @dataclass(frozen=True)
 class StillComponents(ArrayParts):
     """Components of which the weight alone is learned: at atoms, if any, and a wide one.
@@ -270,15 +290,31 @@ class StillComponents(ArrayParts):
         variances = np.concatenate([np.broadcast_to(narrow, atoms.shape), wide[None]])
         return cls(means[:, :, None], variances[:, :, None])
 
-    def of(self, chosen: Array) -> StillComponents:
-        """Return those that the columns of ones (A + 1, C) choose."""
-        means, variances = (chosen.T @ part[..., 0] for part in (self.means, self.variances))
-        return StillComponents(means[..., None], variances[..., None])
+    @property
+    def n_logits(self) -> int:
+        """How many raw outputs say which of them it is."""
+        return len(self.means)
 
-    def terms(self, y: Array) -> Array:
-        """Return ``sum_d (z_d e_d + log sigma_d^2)`` (E, A + 1, B) of y (E, D, B)."""
+    @property
+    def numbers_shape(self) -> tuple[int, ...]:
+        """The shape of further raw outputs that say so."""
+        return (0,)
+
+    def weights(self, shares: Array, numbers: Array, factors: float | np.ndarray) -> Array:
+        """Return the weights (E, A + 1, B), given the softmax (E, n_logits, B) of the logits.
+
+        Variance factors, of all members or each one's (E,), leave them as they are.
+        """
+        return shares
+
+    def terms(self, y: Array, numbers: Array) -> StillTerms:
+        """Return what the density of y (E, D, B) is made of."""
         squares = (y[:, None] - self.means) ** 2 / self.variances
-        return squares.sum(2) + namespace(y).log(self.variances).sum(1)
+        return StillTerms(squares.sum(2) + namespace(y).log(self.variances).sum(1))
+
+    def start(self, log_odds: np.ndarray, logits: np.ndarray, numbers: np.ndarray) -> None:
+        """Write the raw outputs with which they are as likely as ``log_odds`` (A + 1,) say."""
+        logits[:] = log_odds
 
     @property
     def atoms(self) -> np.ndarray:

@@ -23,12 +23,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtri
 
 from .arrays import Array, ArrayParts, converted, logistic, namespace
+from .atoms import StillComponents, StillTerms
 
 #: Most atoms whose weights are learned each by itself.
 _FEW_ATOMS = 4
@@ -202,6 +204,71 @@ class Grades(ArrayParts):
         spread = self.alone @ shares[:, : self.n_alone]
         spread[:, :-1] += below[:, 1:] - below[:, :-1]
         return spread
+
+
+@dataclass
+class GradedTerms(StillTerms):
+    """The same, where grades come behind components that are alone.
+
+    Parameters
+    ----------
+    own : array of shape (E, O + 1, B)
+    cells : Cells
+    """
+
+    cells: Cells
+
+    def at(self, factor: float) -> Array:
+        """Return the terms where s^2, too, is so many times as large."""
+        return namespace(self.own).concatenate([self.own, self.cells.terms(factor)], axis=1)
+
+    def write_gradient(self, p: Array, out: Array) -> None:
+        """Write the gradient by mu and log s, given responsibilities (E, O + 1 + M, B)."""
+        of_grades = p[:, None, self.own.shape[1] :]
+        namespace(p).multiply(-of_grades, self.cells.gradient(), out=out)
+
+
+@dataclass(frozen=True)
+class GradedComponents(StillComponents):
+    """Components on many atoms, whose weights grades tell, and a wide one.
+
+    Parameters
+    ----------
+    means, variances
+        As `StillComponents` has them.
+    grades : Grades
+    """
+
+    grades: Grades
+
+    @property
+    def n_logits(self) -> int:
+        """How many raw outputs there are for those alone and for the grades."""
+        return self.grades.n_alone + self.grades.n_grades
+
+    @property
+    def numbers_shape(self) -> tuple[int, ...]:
+        """The shape of mu and log s."""
+        return 2, self.grades.n_grades
+
+    @cached_property
+    def _alone(self) -> StillComponents:
+        chosen = self.grades.alone.T
+        means, variances = (chosen @ part[..., 0] for part in (self.means, self.variances))
+        return StillComponents(means[..., None], variances[..., None])
+
+    def weights(self, shares: Array, numbers: Array, factors: float | np.ndarray) -> Array:
+        """Return the weights (E, A + 1, B), given the softmax of the logits."""
+        return self.grades.spread(shares, numbers, factors)
+
+    def terms(self, y: Array, numbers: Array) -> GradedTerms:
+        """Return what the density of y (E, 1, B) is made of."""
+        cells = self.grades.cells(numbers, y, self.variances[0, 0])
+        return GradedTerms(self._alone.terms(y, numbers).own, cells)
+
+    def start(self, log_odds: np.ndarray, logits: np.ndarray, numbers: np.ndarray) -> None:
+        """Write the raw outputs with which atoms are as likely as among all rows."""
+        logits[:], numbers[:] = self.grades.starting_logits, self.grades.starting_numbers()
 
 
 def _said(numbers: Array) -> tuple[Array, Array, Array]:

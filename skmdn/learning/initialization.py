@@ -99,12 +99,11 @@ def starting_head_bias(loss: MixtureLoss, means: np.ndarray, log_odds: np.ndarra
     The last ones are so many times as likely, by the logarithms ``log_odds`` (A,).
     """
     bias = np.zeros((1, loss.n_outputs, 1))
-    logits, locations, raw_variances, _, grades = loss.split(bias)
-    if loss.grades is None:
-        logits[0, loss.n_weights - len(log_odds) :, 0] = log_odds
-    else:
-        logits[0, loss.n_components :, 0] = loss.grades.starting_logits
-        grades[0, :, :, 0] = loss.grades.starting_numbers()
+    logits, locations, raw_variances, _, numbers = loss.split(bias)
+    k, n_pinned = loss.n_components, len(log_odds) - loss.n_still
+    logits[0, k - n_pinned : k, 0] = log_odds[:n_pinned]
+    if loss.still is not None:
+        loss.still.start(log_odds[n_pinned:], logits[0, k:, 0], numbers[0, ..., 0])
     means = means[None, :, :, None]
     locations[:] = means if loss.curve is None else loss.curve.inverse(means)
     raw_variances[:] = math.log(_STARTING_VARIANCE)  # see `excess_variance`

@@ -31,10 +31,10 @@ a. Where T = I, the first two terms in brackets cancel.
 
 A variance shared by several components or targets collects the sum of their gradients.
 Behind the K components there may be some that stay where they are, at atoms say (see
-`skmdn.learning.atoms`): they have a logit alone; and grades, of which a row's atom has a share
-(see `skmdn.learning.grades`): d nll / d of what this depends on is -p_k d log share. The last of
-the K may be at open atoms: targets that these pin have a given mu, the variance reg_covar, and no
-coupling.
+`skmdn.learning.atoms`): they have a logit alone; or grades, of which a row's atom has a share
+(see `skmdn.learning.grades`): d nll / d of the numbers this depends on is -p_k d log share. The
+last of the K may be at open atoms: targets that these pin have a given mu, the variance reg_covar,
+and no coupling.
 Arrays are laid out (members E, components K, targets D, rows B).
 """
 
@@ -50,11 +50,10 @@ from typing import TypeAlias
 import numpy as np
 
 from .arrays import Array, converted, namespace, softmax
-from .atoms import Pins, StillComponents
+from .atoms import Pins, StillComponents, StillTerms
 from .bounds import Bounds
 from .components import Components, MixtureParameters
 from .curve import JohnsonCurve
-from .grades import Cells, Grades
 from .noise import NoiseModel, covariance_factor, decorrelated, excess_variance, regressions
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -63,7 +62,7 @@ _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 _LEAST_LOG_SHARE = -60.0
 
 
-#: Logits, locations, raw variances, couplings and grades, as views of raw outputs.
+#: Logits, locations, raw variances, couplings and numbers of what stays, as views of raw outputs.
 Parts: TypeAlias = tuple[Array, Array, Array, Array, Array]
 #: What all variances, or each member's, are multiplied by.
 Factors: TypeAlias = float | np.ndarray
@@ -88,14 +87,13 @@ class MixtureLoss:
         Takes raw locations to means; None where they are the same. Every component and target must
         have a variance of its own.
     still : StillComponents, default=None
-        More components, of which the weight alone is learned; A of them below.
+        More components, of which the weight alone is learned, one by one or by few numbers; A of
+        them below.
     pins : Pins, default=None
         What of the components is not learned; None for nothing.
     coupling_unit : float, default=1.0
         The coupling that a raw one of one stands for; see
         `skmdn.learning.noise.NoiseModel.coupling_unit`.
-    grades : Grades, default=None
-        How likely the components that stay are; None for one by one.
     bounds : Bounds, default=None
         How far finished components may reach. The gradient knows none: what is beyond is pulled
         back as if it were there.
@@ -110,30 +108,17 @@ class MixtureLoss:
     still: StillComponents | None = None
     pins: Pins | None = None
     coupling_unit: float = 1.0
-    grades: Grades | None = None
     bounds: Bounds | None = None
 
     @cached_property
-    def sizes(self) -> tuple[int, int, int, int, int]:
-        """Raw outputs for the weights, means, variances, couplings and grades, in this order."""
-        _, means, variances, couplings = self.noise.sizes(self.n_components, self.n_targets)
-        return self._n_logits, means, variances, couplings, 2 * self._n_grades
+    def sizes(self) -> tuple[int, ...]:
+        """How many raw outputs there are for each of the `Parts`."""
+        return tuple(map(math.prod, self._shapes))
 
     @property
-    def _n_grades(self) -> int:
-        return 0 if self.grades is None else self.grades.n_grades
-
-    @cached_property
-    def _n_logits(self) -> int:
-        """How many raw outputs the weights take."""
-        if self.grades is None:
-            return self.n_weights
-        return self.n_components + self.grades.n_alone + self.grades.n_grades
-
-    @cached_property
-    def n_weights(self) -> int:
-        """How many components a mixture has, whether learned or not."""
-        return self.n_components + (0 if self.still is None else len(self.still.means))
+    def n_still(self) -> int:
+        """How many components of a mixture stay where they are."""
+        return 0 if self.still is None else len(self.still.means)
 
     @property
     def atoms(self) -> np.ndarray:
@@ -154,28 +139,29 @@ class MixtureLoss:
 
     @cached_property
     def _shapes(self) -> tuple[tuple[int, ...], ...]:
-        k, d = self.n_components, self.n_targets
+        k, d, still = self.n_components, self.n_targets, self.still
+        n_logits, numbers = (0, (0,)) if still is None else (still.n_logits, still.numbers_shape)
         variances = self.noise.variance_shape(k, d) if self.noise.learned else (0, 1)
-        couplings = (k, self.sizes[3] // k)
-        return (self._n_logits,), (k, d), variances, couplings, (2, self._n_grades)
+        couplings = (k, self.noise.n_couplings(1, d))
+        return (k + n_logits,), (k, d), variances, couplings, numbers
 
     def split(self, raw: Array) -> Parts:
-        """View raw outputs (E, P, B) as logits, locations, raw variances, couplings and grades."""
+        """View raw outputs (E, P, B) as what they say."""
         cuts = pairwise(accumulate(self.sizes, initial=0))
-        logits, locations, variances, couplings, grades = (
+        logits, locations, variances, couplings, numbers = (
             raw[:, start:stop].reshape(len(raw), *shape, raw.shape[2])
             for (start, stop), shape in zip(cuts, self._shapes, strict=True)
         )
-        return logits, locations, variances, couplings, grades
+        return logits, locations, variances, couplings, numbers
 
-    def weights(self, logits: Array, grades: Array, factors: Factors = 1.0) -> Array:
+    def weights(self, logits: Array, numbers: Array, factors: Factors = 1.0) -> Array:
         """Return the weights (E, K + A, B) of all components; factors as in `variances`."""
         shares = softmax(logits)[0]
-        if self.grades is None:
+        if self.still is None:
             return shares
-        k = self.n_components
-        still = self.grades.spread(shares[:, k:], grades, factors)
-        return namespace(shares).concatenate([shares[:, :k], still], axis=1)
+        learned, still = shares[:, : self.n_components], shares[:, self.n_components :]
+        still = self.still.weights(still, numbers, factors)
+        return namespace(shares).concatenate([learned, still], axis=1)
 
     def components(self, locations: Array, raw_variances: Array, couplings: Array) -> Components:
         """Return what components are, and what the chain rule needs of how they came about."""
@@ -227,16 +213,16 @@ class MixtureLoss:
         One for each factor that the variances may be multiplied by; autograd goes through it.
         """
         xp = namespace(raw)
-        logits, *parts, grades = self.split(raw)
+        logits, *parts, numbers = self.split(raw)
         logits = logits - xp.amax(logits, axis=1, keepdims=True)  # large ones swallow digits
         found = self.finished(*parts)
         _, e = self.errors(y, found)
         squares, constant = e * e, softmax(logits)[1] + self.n_targets * _HALF_LOG_2PI
-        (alone, cells), densities = self._behind(grades, y), []
+        still, densities = self._still_terms(y, numbers), []
         for factor in factors:
             variances = self.variances(found.excess, factor)
             terms = (squares / variances + xp.log(variances)).sum(2)
-            terms = _joined(terms, alone, cells, factor)
+            terms = _joined(terms, still, factor)
             densities.append(softmax(logits - 0.5 * terms)[1] - constant)
         return xp.stack(densities)
 
@@ -255,8 +241,8 @@ class MixtureLoss:
             The negative log-likelihoods.
         """
         xp = namespace(y)
-        logits, *parts, grades = raw
-        d_logits, d_locations, d_variances, d_couplings, d_grades = out
+        logits, *parts, numbers = raw
+        d_logits, d_locations, d_variances, d_couplings, d_numbers = out
         found = self.components(*parts)
         variances = self.variances(found.excess)
 
@@ -264,15 +250,15 @@ class MixtureLoss:
         z = e / variances
         ze = z * e
         terms = (xp.log(variances) + ze).sum(2)
-        alone, cells = self._behind(grades, y)
-        joint = logits - 0.5 * _joined(terms, alone, cells)
+        still = self._still_terms(y, numbers)
+        joint = logits - 0.5 * _joined(terms, still)
         # The softmax of the weights and that of the responsibilities in one go.
         shares, totals = softmax(xp.concatenate([logits, joint]), _LEAST_LOG_SHARE)
         n_members = len(logits)
         p = shares[n_members:]
         xp.subtract(shares[:n_members], p, out=d_logits)
-        if cells is not None:
-            xp.multiply(-p[:, None, -self._n_grades :], cells.gradient(), out=d_grades)
+        if still is not None:
+            still.write_gradient(p[:, self.n_components :], out=d_numbers)
         p = p[:, : self.n_components, None]
         pze = ze * p
         if self.noise.learned:
@@ -307,7 +293,7 @@ class MixtureLoss:
 
     def means(self, raw: Array, factors: Factors = 1.0) -> Array:
         """Return the mean (E, D, B) of each member's mixtures; factors as in `variances`."""
-        logits, means, _, _, grades = self.split(raw)
+        logits, means, _, _, numbers = self.split(raw)
         if self.curve is not None:
             means = self.curve.means(means)
         if self.pins is not None:
@@ -315,16 +301,16 @@ class MixtureLoss:
         if self.bounds is not None:
             means = self.bounds.means(means)
         still = None if self.still is None else self.still.means
-        return self._pooled(self.weights(logits, grades, factors), means, still)
+        return self._pooled(self.weights(logits, numbers, factors), means, still)
 
     def moments(self, raw: Array, factor: float) -> tuple[Array, Array]:
         """Return the mean and variance (E, D, B) of each member's mixtures.
 
         Where targets are coupled, each component's variance is that given the targets before.
         """
-        logits, *parts, grades = self.split(raw)
+        logits, *parts, numbers = self.split(raw)
         found, still = self.finished(*parts), self.still
-        weights = self.weights(logits, grades, factor)
+        weights = self.weights(logits, numbers, factor)
         mean = self._pooled(weights, found.means, None if still is None else still.means)
         spread = self.variances(found.excess, factor) + (found.means - mean[:, None]) ** 2
         of_still = None
@@ -338,31 +324,21 @@ class MixtureLoss:
         found = (weights[:, :k] * learned).sum(1)
         return found if still is None else found + (weights[:, k:] * still).sum(1)
 
-    @cached_property
-    def _alone(self) -> StillComponents | None:
-        """The components that stay of which the weight alone is learned."""
-        if self.still is None or self.grades is None:
-            return self.still
-        return self.still.of(self.grades.alone)
-
-    def _behind(self, grades: Array, y: Array) -> tuple[Array | None, Cells | None]:
-        """Return terms of y (E, D, B) and what stays alone, and its cells, if there are any."""
-        alone = None if self._alone is None else self._alone.terms(y)
-        if self.grades is None or self.still is None:
-            return alone, None
-        return alone, self.grades.cells(grades, y, self.still.variances[0, 0])
+    def _still_terms(self, y: Array, numbers: Array) -> StillTerms | None:
+        """Return what the density of y (E, D, B) is made of where components stay."""
+        return None if self.still is None else self.still.terms(y, numbers)
 
     def parameters(self, raw: np.ndarray, factors: Factors = 1.0) -> MixtureParameters:
         """Return the mixtures that raw outputs (E, P, B) stand for; factors as in `variances`.
 
         Components that stay where they are have a weight here, and all else in ``still``.
         """
-        logits, *parts, grades = self.split(raw)
+        logits, *parts, numbers = self.split(raw)
         found = self.finished(*parts)
         variances = self.variances(found.excess, factors)
         sds = np.sqrt(np.broadcast_to(variances, found.means.shape))
         return MixtureParameters(
-            weights=np.moveaxis(self.weights(logits, grades, factors), -1, 1),
+            weights=np.moveaxis(self.weights(logits, numbers, factors), -1, 1),
             means=np.moveaxis(found.means, -1, 1),
             sds=np.moveaxis(sds, -1, 1),
             factor=self._factor(found, sds),
@@ -379,12 +355,11 @@ class MixtureLoss:
         return of_locations * np.moveaxis(found.slope, 2, -1)[..., None]
 
 
-def _joined(terms: Array, alone: Array | None, cells: Cells | None, factor: float = 1.0) -> Array:
-    """Return terms (E, K, B), and those of what is behind: alone, then grades."""
-    if alone is None:
+def _joined(terms: Array, still: StillTerms | None, factor: float = 1.0) -> Array:
+    """Return terms (E, K, B), and behind them those of what stays."""
+    if still is None:
         return terms
-    of_grades = [] if cells is None else [cells.terms(factor)]
-    return namespace(terms).concatenate([terms, alone, *of_grades], axis=1)
+    return namespace(terms).concatenate([terms, still.at(factor)], axis=1)
 
 
 def _summed_to(shared: Array, terms: Array) -> Array:

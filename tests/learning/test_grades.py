@@ -11,7 +11,7 @@ from scipy import special, stats
 from skmdn import MDNRegressor
 from skmdn.learning import grades
 from skmdn.learning.atoms import StillComponents
-from skmdn.learning.grades import Grades
+from skmdn.learning.grades import GradedComponents, Grades
 from skmdn.learning.initialization import starting_head_bias
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.noise import NOISE_MODELS
@@ -23,7 +23,8 @@ GRADES = Grades.of(VALUES, COUNTS, LOG_ODDS, n_grades=4)
 
 
 STILL = StillComponents.at(VALUES[:, None], 1e-6, np.array([9.0]))
-LOSS = MixtureLoss(3, 1, NOISE_MODELS["diagonal"], 1e-6, still=STILL, grades=GRADES)
+GRADED = GradedComponents(STILL.means, STILL.variances, GRADES)
+LOSS = MixtureLoss(3, 1, NOISE_MODELS["diagonal"], 1e-6, still=GRADED)
 
 
 def numbers_of(locations, scales):

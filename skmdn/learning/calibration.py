@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 #: Rows a member is scored on at once.
 _ROWS = 1024
+#: The last step of the search for factors.
+_STEP = 1.2
 #: By what the factors of the check before are multiplied to find those of the next.
-_SEARCHED = (1.0, 1.2, 1.0 / 1.2, 2.0, 0.5)
+_SEARCHED = (1.0, _STEP, 1.0 / _STEP, 2.0, 0.5)
 #: Most rows, of all members, that are looked at in a step of the search.
 _MOST_ROWS = 2**14
 #: Most rows of each member that the next one holds out, too, that are looked at.
@@ -114,8 +116,7 @@ def search_factors(
     Judgement
     """
     alone, paired = ([factor * ratio for ratio in _SEARCHED] for factor in factors)
-    most = max(1, _MOST_ROWS // len(objective.offsets))
-    sums, totals = _sums_of_members(objective, flat, min(objective.n_held_out, most), alone)
+    sums, totals = _sums_of_members(objective, flat, _n_searched(objective), alone)
     scores = sums.sum(1) / totals.sum()
     best = int(scores.argmax())
     score, factor = float(scores[best]), alone[best]
@@ -141,6 +142,33 @@ def settled_factors(
         if factors == before:
             break
     return judgement
+
+
+def _n_searched(objective: MixtureObjective) -> int:
+    """Return how many rows of each member are looked at in a step of the search."""
+    return min(objective.n_held_out, max(1, _MOST_ROWS // len(objective.offsets)))
+
+
+def _refined(objective: MixtureObjective, flat: Tensor, factor: float) -> float:
+    """Return the likeliest factor next to one that no step of the search is better than."""
+    beside = [factor * _STEP**step for step in (-1, 0, 1)]
+    sums, _ = _sums_of_members(objective, flat, _n_searched(objective), beside)
+    return factor * _STEP ** (_peak(sums.sum(1)) - 1.0)
+
+
+def _peak(scores: Tensor) -> float:
+    """Return where scores (n,) are highest, counted from zero, if they are a smooth function.
+
+    The vertex of the parabola through the highest and those beside it: a step of the grid, times
+    what `pooled_factors` makes of it, would be a fifth of a factor.
+    """
+    best = int(scores.argmax())
+    if not 0 < best < len(scores) - 1:
+        return float(best)
+    before, highest, after = scores[best - 1 : best + 2].tolist()
+    bend = before - 2.0 * highest + after
+    is_bent = math.isfinite(bend) and bend < 0.0
+    return best + 0.5 * (before - after) / bend if is_bent else float(best)
 
 
 def training_score(objective: MixtureObjective, flat: Tensor) -> float:
@@ -188,6 +216,7 @@ def calibrate(objective: MixtureObjective, flat: Tensor) -> Calibration:
         unknown = np.full(objective.loss.n_targets, np.nan)
         return Calibration(None, 1.0, np.ones(len(objective.offsets)), unknown)
     factor, _ = settled_factors(objective, flat, objective.factors or (1.0, 1.0)).factors
+    factor = _refined(objective, flat, factor)
     sums, totals = _sums_of_members(objective, flat, objective.n_held_out, [factor])
     score = float(sums.sum() / totals.sum())
     pooled = pooled_factors(objective, flat, factor)
@@ -268,15 +297,15 @@ class _BestSteps(NamedTuple):
 
     Attributes
     ----------
-    alone, paired : int
+    alone, paired : float
     tail : int
         By how many more the variances of a share of every density are larger.
     scores : Tensor of shape (2, n)
         The log-densities of the pairs' rows by one and by two with them.
     """
 
-    alone: int
-    paired: int
+    alone: float
+    paired: float
     tail: int
     scores: Tensor
 
@@ -366,5 +395,7 @@ def _best_steps(log_densities: Tensor, weights: Tensor, tail: int, share: float)
     body, wide = log_densities[:, :n_factors], log_densities[:, tail:][:, :n_factors]
     mixed = torch.logaddexp(body + math.log(1.0 - share), wide + math.log(share))
     both = torch.stack([mixed.mean(0), mixed.logsumexp(0) - math.log(2.0)])
-    alone, paired = (both @ weights).argmax(1).tolist()
-    return _BestSteps(alone, paired, tail, torch.stack([both[0, alone], both[1, paired]]))
+    sums = both @ weights
+    scores = torch.stack([each[best] for each, best in zip(both, sums.argmax(1), strict=True)])
+    alone, paired = map(_peak, sums)
+    return _BestSteps(alone, paired, tail, scores)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_allclose
 from scipy import stats
 from scipy.optimize import minimize_scalar
 
 from skmdn.learning.calibration import (
+    _peak,
     _share_by_moments,
     calibrate,
     pooled_factors,
@@ -72,8 +74,8 @@ def searched(objective):
     score, factors, gain = settled_factors(objective, torch.zeros(1), (1.0, 1.0))
     objective.factors = factors
     found = calibrate(objective, torch.zeros(1))
-    assert found.member_factor == factors[0]
-    assert found.score == pytest.approx(score - gain)
+    assert factors[0] / 1.1 < found.member_factor < factors[0] * 1.1  # within a step
+    assert found.score == pytest.approx(score - gain, abs=4e-3)
     return score, factors, found
 
 
@@ -81,7 +83,7 @@ def searched(objective):
 def test_the_search_finds_the_factors_of_members_that_agree(sd):
     score, factors, found = searched(Normals(common=sd, own=0.0))
     assert factors == pytest.approx((sd**2 / VARIANCE,) * 2, rel=0.15)
-    assert score == found.score  # to agree is to gain nothing
+    assert score == pytest.approx(found.score, abs=4e-3)  # to agree is to gain nothing
     assert score == pytest.approx(-stats.norm(0, sd).entropy(), abs=0.05)
 
 
@@ -135,18 +137,39 @@ def test_rows_that_one_member_holds_out_tell_of_that_member_alone():
     lonely.n_shared = 0
     score, factors, found = searched(lonely)
     assert factors[0] == factors[1]
-    assert score == found.score
-    assert found.pooled_factors.tolist() == [factors[0]] * 16
+    assert score == pytest.approx(found.score, abs=4e-3)
+    assert found.pooled_factors.tolist() == [found.member_factor] * 16
 
 
 @pytest.mark.parametrize("n_members", [8, 16, 32])
 @pytest.mark.parametrize(("common", "own"), [(0.2, 0.0), (0.2, 0.1), (0.15, 0.15)])
 def test_the_pooled_factor_is_nearly_the_best_one(common, own, n_members):
-    members = Normals(common, own, n_members=n_members)
+    members = Normals(common, own, n_rows=16_000, n_members=n_members)
     found = searched(members)[2].pooled_factors
     assert len(set(found.tolist())) == 1  # errors are normal: no tails
     best = best_score(members)
-    assert members.score(found) > best - 0.015
+    assert members.score(found) > best - 0.005
+
+
+@pytest.mark.parametrize("common", np.geomspace(0.1, 0.13, 7))
+def test_factors_are_found_between_the_steps_of_their_grids(common):
+    members = Normals(common, 0.0)
+    found = searched(members)[2]
+    squares = (members.each[0] ** 2).mean() / VARIANCE
+    assert_allclose(found.member_factor, squares, rtol=0.02)
+    assert_allclose(found.pooled_factors, squares, rtol=0.02)  # they agree
+    members = Normals(common, 0.5 * common, n_rows=16_000)
+    assert members.score(searched(members)[2].pooled_factors) > best_score(members) - 0.001
+
+
+def test_the_peak_of_scores_lies_between_them():
+    steps = torch.arange(9, dtype=torch.float64)
+    assert _peak(-((steps - 4.3) ** 2)) == pytest.approx(4.3)
+    assert _peak(steps) == 8.0
+    assert _peak(-steps) == 0.0
+    assert _peak(torch.tensor([-torch.inf, 1.0, 0.0])) == 1.0
+    assert _peak(torch.zeros(3)) == 0.0
+    assert _peak(torch.tensor([0.0, 1.0, 1.0, 0.0])) == 1.5
 
 
 @pytest.mark.parametrize(("n_members", "own"), [(16, 0.0), (16, 0.1), (3, 0.3)])

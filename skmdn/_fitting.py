@@ -104,32 +104,24 @@ class NetworkFitting(NetworkMixtures):
     loss_curve_: list[float]
     _optimizer: AveragedAdamW
 
-    def _learn(self, X, targets, rows, drawn=None, plan=None, rivals=()):
-        """Train to the end on the canonical rows, and keep what was found; return the plan.
-
-        Where a line and its residuals are given (``drawn``), these are learned. Training whose
-        first checks are not better than the scores of ``rivals`` is given up: None is returned.
-        """
-        self.line_, residuals = drawn or (None, targets)
-        table, generator = self._table(X, residuals, rows), self._generator()
+    def _begin(self, X, targets, rows, plan=None):
+        """Return the plan, which is what short trials tell if none is given, and its training."""
+        table, generator = self._table(X, targets, rows), self._generator()
         plan = plan or self._plan(table, generator.initial_seed())
-        training = self._training(table, generator, plan)
-        objective, volume = training.objective, self._targets.scaling.log_volume
+        return plan, self._training(table, generator, plan)
+
+    def _finish(self, training, rows, moved=None):
+        """Train to the end, and keep what was found; where rows are on a line, it is ``moved``."""
+        objective = training.objective
         with objective.threads():
-            for rival, result in zip(rivals, training.rise(), strict=False):
-                if result.best_score <= rival + volume:
-                    return None
-                self._report(result)
             result = training.finish(self._report)
             found = calibrate(objective, result.flat)
         self._keep(result.flat, found.member_factor, found.pooled_factors)
         self._squared_errors = found.squared_errors
         self._rare_share = self._share_of_rare()
         self._keep_history(result, found.score)
-        marks = self._fingerprints(table.cpu().numpy())
-        moved = None if drawn is None else targets - residuals - self._on_line(X[rows.first])
+        marks = self._fingerprints(objective.table.cpu().numpy())
         self._held_out = HeldOut(rows.positions, marks, objective.n_held_out, moved)
-        return plan
 
     def _share_of_rare(self):
         """Return how likely targets are anywhere, although none of the rows told so.

@@ -37,22 +37,31 @@ class ResidualFitting(NetworkFitting):
             self.__dict__.pop(name, None)
         if continued:
             self._go_on()
-            drawn = self._redrawn(X, targets, rows)
-            self._reach(targets if drawn is None else drawn[1])
-            self._learn(X, targets, rows, drawn, self._told_plan())
+            residuals = self._residuals(X, targets, rows)
+            self._reach(residuals)
+            _, training = self._begin(X, residuals, rows, self._told_plan())
+            self._finish(training, rows, self._moved(X, targets, residuals, rows))
         else:
             self._start(X, targets, rows, are_all=True)
-            plan = self._learn(X, targets, rows)
+            plan, training = self._begin(X, targets, rows)
+            self._finish(training, rows)
             if self._may_be_linear(rows.weights):
                 self._learn_residuals(X, targets, rows, plan._replace(begun=None))
 
-    def _redrawn(self, X, targets, rows):
-        """Return the line, drawn anew if these rows can tell, and their residuals."""
+    def _residuals(self, X, targets, rows):
+        """Return what the line leaves, if there is one; drawn anew if these rows can tell."""
+        if self.line_ is None:
+            return targets
+        if not is_drawable(self.n_features_in_, self.n_outputs_, rows.weights):
+            return targets - self._on_line(X[rows.first])
+        self.line_, residuals = line_through(dense(X[rows.first]), targets, rows.weights)
+        return residuals
+
+    def _moved(self, X, targets, residuals, rows):
+        """Return by how much what leaves the residuals is above the line, (n, D), if any."""
         if self.line_ is None:
             return None
-        if is_drawable(self.n_features_in_, self.n_outputs_, rows.weights):
-            return line_through(dense(X[rows.first]), targets, rows.weights)
-        return self.line_, targets - self._on_line(X[rows.first])
+        return targets - residuals - self._on_line(X[rows.first])
 
     def _may_be_linear(self, weights):
         """Tell whether a line through the rows is worth a look."""
@@ -76,10 +85,23 @@ class ResidualFitting(NetworkFitting):
         other._loss, other.atoms_ = other._mixture_loss(), self.atoms_[:0]
         if are_coupled and np.max(other._loss.reg_covar) > _MOSTLY_FLOOR:
             return
-        rivals = np.minimum(np.maximum.accumulate(before) + surely, score)
-        is_done = other._learn(X, targets, rows, (line, residuals), plan, rivals)
-        if is_done and other.best_validation_score_ > score + surely:
+        other.line_ = line
+        _, training = other._begin(X, residuals, rows, plan)
+        if not other._leads(training, np.minimum(np.maximum.accumulate(before) + surely, score)):
+            return
+        other._finish(training, rows, other._moved(X, targets, residuals, rows))
+        if other.best_validation_score_ > score + surely:
             self.__dict__.update(other.__dict__)
+
+    def _leads(self, training, rivals):
+        """Tell whether the first checks of a training are better than the scores of rivals."""
+        volume = self._targets.scaling.log_volume
+        with training.objective.threads():
+            for rival, result in zip(rivals, training.rise(), strict=False):
+                if result.best_score <= rival + volume:
+                    return False
+                self._report(result)
+        return True
 
     def _is_near(self, residuals, targets, weights, least_gain):
         """Tell whether a line explains so many nats at least, and is near to the networks.

@@ -326,28 +326,30 @@ def test_no_line_where_none_helps(why):
 def test_what_a_line_leaves_must_lead_at_the_first_checks(behind_at, n_asked, monkeypatch):
     """At each, networks of the whole are the rivals as they were then, not as they ended."""
     X, y = linear(300, 20, 1, noise=0.3)
-    learn, seen, finished, told = MDNRegressor._learn, [], [], {}
+    finish, leads, seen, finished, told = MDNRegressor._finish, MDNRegressor._leads, [], [], {}
 
-    def boasting(self, X, targets, rows, drawn=None, plan=None, rivals=()):
-        asked = (seen.append(rival) or rival for rival in rivals)
-        found = learn(self, X, targets, rows, drawn, plan, asked)
-        finished.append(found is not None)
-        if drawn is None:  # in units of y, of which networks know nothing
+    def asking(self, training, rivals):
+        return leads(self, training, (seen.append(rival) or rival for rival in rivals))
+
+    def boasting(self, training, rows, moved=None):
+        finish(self, training, rows, moved)
+        finished.append(moved is not None)
+        if moved is None:  # in units of y, of which networks know nothing
             told["low"] = self.best_validation_score_ - 99.0
             told["high"] = self.best_validation_score_ = self.best_validation_score_ + 5.0
             scores = np.full(len(self.validation_scores_), told["low"])
             if behind_at is not None:
                 scores[behind_at] = told["high"] + 9.0
             self.validation_scores_ = scores.tolist()
-        return found
 
-    monkeypatch.setattr(MDNRegressor, "_learn", boasting)
+    monkeypatch.setattr(MDNRegressor, "_finish", boasting)
+    monkeypatch.setattr(MDNRegressor, "_leads", asking)
     monkeypatch.setattr(MDNRegressor, "_is_near", lambda *given: True)
     small().fit(X, 1e6 * y[:, 0])
     low = told["low"] + 0.5 * np.sqrt(1.0 / 300.0)
     is_behind = [behind_at is not None and i >= behind_at for i in range(n_asked)]
     assert_allclose(seen, np.where(is_behind, told["high"], low))
-    assert finished == [True, behind_at in (None, 4)]
+    assert finished == ([False, True] if behind_at in (None, 4) else [False])
 
 
 @pytest.mark.parametrize(
@@ -355,14 +357,14 @@ def test_what_a_line_leaves_must_lead_at_the_first_checks(behind_at, n_asked, mo
 )
 def test_what_a_line_leaves_is_learned_only_where_it_is_near(why, times, monkeypatch):
     X, y = linear(400, 4, 2, noise=0.3)
-    y, learn, calls = y if why == "far outlier" else y[:, 0], MDNRegressor._learn, []
+    y, begin, calls = y if why == "far outlier" else y[:, 0], MDNRegressor._begin, []
     if why == "bent":
         y = np.sin(2 * X[:, 0]) + 0.1 * y
     elif why == "noise":
         y = np.random.default_rng(1).normal(size=400)
     elif why == "far outlier":  # which would be all that squared errors tell of
         y[0, 0] = 1e12
-    monkeypatch.setattr(MDNRegressor, "_learn", lambda *given: calls.append(0) or learn(*given))
+    monkeypatch.setattr(MDNRegressor, "_begin", lambda *given: calls.append(0) or begin(*given))
     MDNRegressor(n_estimators=5, random_state=0).fit(X, y)
     assert len(calls) == times
 

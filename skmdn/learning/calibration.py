@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 #: Rows a member is scored on at once.
 _ROWS = 1024
-#: The last step of the search for factors.
-_STEP = 1.2
-#: By what the factors of the check before are multiplied to find those of the next.
-_SEARCHED = (1.0, _STEP, 1.0 / _STEP, 2.0, 0.5)
+#: By what the factors of the check before are multiplied to find those of the next: powers of
+_STEP = 1.3
+_SEARCHED = tuple(_STEP**power for power in (-2, -1, 0, 1, 2))
+#: A search is over when it moves by less, as a share of the factors.
+_SETTLED = 0.01
 #: Most rows, of all members, that are looked at in a step of the search.
 _MOST_ROWS = 2**14
 #: Most rows of each member that the next one holds out, too, that are looked at.
@@ -116,53 +117,54 @@ def search_factors(
     Judgement
     """
     alone, paired = ([factor * ratio for ratio in _SEARCHED] for factor in factors)
-    sums, totals = _sums_of_members(objective, flat, _n_searched(objective), alone)
+    most = max(1, _MOST_ROWS // len(objective.offsets))
+    sums, totals = _sums_of_members(objective, flat, min(objective.n_held_out, most), alone)
     scores = sums.sum(1) / totals.sum()
-    best = int(scores.argmax())
-    score, factor = float(scores[best]), alone[best]
+    best = _best(scores)
+    score, factor = float(scores[best]), factors[0] * _moved(scores)
     if objective.n_shared == 0:
         return Judgement(score, (factor, factor), 0.0)
-    densities, weights = _pair_densities(objective, flat, [factor, *paired])
+    densities, weights = _pair_densities(objective, flat, [alone[best], *paired])
     mixed = densities[:, 1:].logsumexp(0) - math.log(2.0)
-    found = int((mixed @ weights).argmax())
-    pair = densities[:, [0, 1 + found]]
-    gains = _gains_of_mixing(pair, mixed[found], objective.n_mixed)
+    scores = mixed @ weights
+    best = _best(scores)
+    pair = densities[:, [0, 1 + best]]
+    gains = _gains_of_mixing(pair, mixed[best], objective.n_mixed)
     gain = max(_surely(gains, weights), 0.0)
-    return Judgement(score + gain, (factor, paired[found]), gain)
+    return Judgement(score + gain, (factor, factors[1] * _moved(scores)), gain)
 
 
 def settled_factors(
     objective: MixtureObjective, flat: Tensor, factors: tuple[float, float]
 ) -> Judgement:
-    """Search until no step is better."""
+    """Search until steps hardly move."""
     for _ in range(_MOST_SEARCHED):
         before = factors
         judgement = search_factors(objective, flat, before)
         factors = judgement.factors
-        if factors == before:
+        if np.allclose(factors, before, rtol=_SETTLED, atol=0.0):
             break
     return judgement
 
 
-def _n_searched(objective: MixtureObjective) -> int:
-    """Return how many rows of each member are looked at in a step of the search."""
-    return min(objective.n_held_out, max(1, _MOST_ROWS // len(objective.offsets)))
+def _moved(scores: Tensor) -> float:
+    """Return by what a factor is to be multiplied, given the scores of what was searched."""
+    return float(_STEP ** (_peak(scores) - len(_SEARCHED) // 2))
 
 
-def _refined(objective: MixtureObjective, flat: Tensor, factor: float) -> float:
-    """Return the likeliest factor next to one that no step of the search is better than."""
-    beside = [factor * _STEP**step for step in (-1, 0, 1)]
-    sums, _ = _sums_of_members(objective, flat, _n_searched(objective), beside)
-    return factor * _STEP ** (_peak(sums.sum(1)) - 1.0)
+def _best(scores: Tensor) -> int:
+    """Return which of the scores (n,) is highest: if none is higher, the one in the middle."""
+    best, middle = int(scores.argmax()), len(scores) // 2
+    return middle if scores[middle] == scores[best] else best
 
 
 def _peak(scores: Tensor) -> float:
     """Return where scores (n,) are highest, counted from zero, if they are a smooth function.
 
-    The vertex of the parabola through the highest and those beside it: a step of the grid, times
-    what `pooled_factors` makes of it, would be a fifth of a factor.
+    The vertex of the parabola through the highest and those beside it. The best of a few factors
+    would be off by half a step, of which `pooled_factors` makes twice as much.
     """
-    best = int(scores.argmax())
+    best = _best(scores)
     if not 0 < best < len(scores) - 1:
         return float(best)
     before, highest, after = scores[best - 1 : best + 2].tolist()
@@ -216,7 +218,6 @@ def calibrate(objective: MixtureObjective, flat: Tensor) -> Calibration:
         unknown = np.full(objective.loss.n_targets, np.nan)
         return Calibration(None, 1.0, np.ones(len(objective.offsets)), unknown)
     factor, _ = settled_factors(objective, flat, objective.factors or (1.0, 1.0)).factors
-    factor = _refined(objective, flat, factor)
     sums, totals = _sums_of_members(objective, flat, objective.n_held_out, [factor])
     score = float(sums.sum() / totals.sum())
     pooled = pooled_factors(objective, flat, factor)
@@ -396,6 +397,6 @@ def _best_steps(log_densities: Tensor, weights: Tensor, tail: int, share: float)
     mixed = torch.logaddexp(body + math.log(1.0 - share), wide + math.log(share))
     both = torch.stack([mixed.mean(0), mixed.logsumexp(0) - math.log(2.0)])
     sums = both @ weights
-    scores = torch.stack([each[best] for each, best in zip(both, sums.argmax(1), strict=True)])
+    scores = torch.stack([each[_best(own)] for each, own in zip(both, sums, strict=True)])
     alone, paired = map(_peak, sums)
     return _BestSteps(alone, paired, tail, scores)

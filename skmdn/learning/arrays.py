@@ -50,17 +50,19 @@ def converted(values: np.ndarray, array: Array) -> Array:
 
 
 class ArrayParts:
-    """A dataclass all of whose fields are arrays, or have such fields."""
+    """A dataclass with fields that are arrays, or have such fields."""
 
     def like(self, array: Array) -> Self:
         """Return the same to compute with arrays like this."""
-        parts = [getattr(self, part.name) for part in fields(cast(Any, self))]
-        return type(self)(
-            *(
-                part.like(array) if hasattr(part, "like") else converted(part, array)
-                for part in parts
-            )
-        )
+        parts = (getattr(self, part.name) for part in fields(cast(Any, self)))
+        return type(self)(*(_like(part, array) for part in parts))
+
+
+def _like(part: Any, array: Array) -> Any:
+    """Return a part to compute with arrays like this; what has no arrays is what it is."""
+    if isinstance(part, np.ndarray):
+        return converted(part, array)
+    return part.like(array) if hasattr(part, "like") else part
 
 
 def transposed(array: Array) -> Array:

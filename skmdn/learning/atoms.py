@@ -17,12 +17,12 @@ single one would have them keep all of theirs wide.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from .arrays import Array, ArrayParts, converted, namespace
+from .arrays import Array, ArrayParts, namespace
 from .rows import effective_number
 
 #: Canonical rows that have to share a value for it to be common.
@@ -328,7 +328,7 @@ class StillComponents(ArrayParts):
 
 
 @dataclass(frozen=True)
-class Pins:
+class Pins(ArrayParts):
     """What is not learned of the components at open atoms; others come first, without any.
 
     Parameters
@@ -339,16 +339,13 @@ class Pins:
         One where a target is free, zero where it is not.
     coupled : array of shape (K, D (D - 1) / 2, 1)
         The same for the couplings of two.
-    atoms : ndarray of shape (A, D)
-        The open atoms.
     counts : sequence of int
-        How many components each of them has.
+        How many components each of the open atoms has.
     """
 
     values: Array
     free: Array
     coupled: Array
-    atoms: np.ndarray
     counts: Sequence[int]
 
     @classmethod
@@ -359,13 +356,15 @@ class Pins:
         values = np.concatenate([nothing, np.repeat(atoms, counts, axis=0)])[:, :, None]
         free = np.isnan(values) * 1.0
         i, j = np.tril_indices(n_targets if coupled else 0, -1)
-        return cls(np.nan_to_num(values), free, free[:, i] * free[:, j], atoms, counts)
+        return cls(np.nan_to_num(values), free, free[:, i] * free[:, j], counts)
+
+    @property
+    def atoms(self) -> np.ndarray:
+        """The open atoms (A, D), NaN where they are open."""
+        n_free = len(self.values) - sum(self.counts)
+        firsts = n_free + np.cumsum([0, *self.counts[:-1]])
+        return np.where(self.free[firsts, :, 0] == 1.0, np.nan, self.values[firsts, :, 0])
 
     def means(self, learned: Array) -> Array:
         """Return the means (..., K, D, B) of components of which those are learned."""
         return learned * self.free + self.values
-
-    def like(self, array: Array) -> Pins:
-        """Return the same to compute with arrays like this."""
-        parts = {name: getattr(self, name) for name in ("values", "free", "coupled")}
-        return replace(self, **{name: converted(part, array) for name, part in parts.items()})

@@ -42,14 +42,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import TypeAlias
 
 import numpy as np
 
-from .arrays import Array, converted, namespace, softmax
+from .arrays import Array, ArrayParts, converted, namespace, softmax
 from .atoms import Pins, StillComponents, StillTerms
 from .bounds import Bounds
 from .components import Components, MixtureParameters
@@ -69,7 +69,7 @@ Factors: TypeAlias = float | np.ndarray
 
 
 @dataclass(frozen=True)
-class MixtureLoss:
+class MixtureLoss(ArrayParts):
     """Negative log-likelihood of Gaussian mixtures whose parameters are raw network outputs.
 
     Parameters
@@ -252,11 +252,10 @@ class MixtureLoss:
         terms = (xp.log(variances) + ze).sum(2)
         still = self._still_terms(y, numbers)
         joint = logits - 0.5 * _joined(terms, still)
-        # The softmax of the weights and that of the responsibilities in one go.
+        # The softmax of l, too, which `joint` is but for what is the same for all k: in one go.
         shares, totals = softmax(xp.concatenate([logits, joint]), _LEAST_LOG_SHARE)
-        n_members = len(logits)
-        p = shares[n_members:]
-        xp.subtract(shares[:n_members], p, out=d_logits)
+        (w, p), (of_w, of_p) = ((both[: len(y)], both[len(y) :]) for both in (shares, totals))
+        xp.subtract(w, p, out=d_logits)
         if still is not None:
             still.write_gradient(p[:, self.n_components :], out=d_numbers)
         p = p[:, : self.n_components, None]
@@ -281,15 +280,7 @@ class MixtureLoss:
         if self.pins is not None:
             d_locations *= self.pins.free
             d_couplings *= self.pins.coupled
-        return self.n_targets * _HALF_LOG_2PI + totals[:n_members] - totals[n_members:]
-
-    def like(self, array: Array) -> MixtureLoss:
-        """Return the same loss for arrays like this."""
-        parts = {field.name: getattr(self, field.name) for field in fields(self)}
-        found = {name: part.like(array) for name, part in parts.items() if hasattr(part, "like")}
-        if isinstance(self.reg_covar, np.ndarray):
-            found["reg_covar"] = converted(self.reg_covar, array)
-        return replace(self, **found)
+        return self.n_targets * _HALF_LOG_2PI + of_w - of_p
 
     def means(self, raw: Array, factors: Factors = 1.0) -> Array:
         """Return the mean (E, D, B) of each member's mixtures; factors as in `variances`."""

@@ -111,7 +111,7 @@ class NetworkFitting(NetworkMixtures):
         return plan, self._training(table, generator, plan)
 
     def _finish(self, training, rows, moved=None):
-        """Train to the end, and keep what was found; where rows are on a line, it is ``moved``."""
+        """Train to the end, and keep what was found; ``moved`` is what `HeldOut` has."""
         objective = training.objective
         with objective.threads():
             result = training.finish(self._report)

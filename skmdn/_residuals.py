@@ -43,10 +43,15 @@ class ResidualFitting(NetworkFitting):
             self._finish(training, rows, self._moved(X, targets, residuals, rows))
         else:
             self._start(X, targets, rows, are_all=True)
-            plan, training = self._begin(X, targets, rows)
-            self._finish(training, rows)
+            plan = self._learn_targets(X, targets, rows)
             if self._may_be_linear(rows.weights):
-                self._learn_residuals(X, targets, rows, plan._replace(begun=None))
+                self._learn_residuals(X, targets, rows, plan)
+
+    def _learn_targets(self, X, targets, rows):
+        """Learn the targets themselves; return the plan, without the rows of what it began."""
+        plan, training = self._begin(X, targets, rows)
+        self._finish(training, rows)
+        return plan._replace(begun=None)
 
     def _residuals(self, X, targets, rows):
         """Return what the line leaves, if there is one; drawn anew if these rows can tell."""
@@ -58,7 +63,7 @@ class ResidualFitting(NetworkFitting):
         return residuals
 
     def _moved(self, X, targets, residuals, rows):
-        """Return by how much what leaves the residuals is above the line, (n, D), if any."""
+        """Return by how much lines that leave residuals are above ``line_``, (n, D), if any."""
         if self.line_ is None:
             return None
         return targets - residuals - self._on_line(X[rows.first])
@@ -94,7 +99,7 @@ class ResidualFitting(NetworkFitting):
             self.__dict__.update(other.__dict__)
 
     def _leads(self, training, rivals):
-        """Tell whether the first checks of a training are better than the scores of rivals."""
+        """Begin to train; return whether the first checks are better than the scores of rivals."""
         volume = self._targets.scaling.log_volume
         with training.objective.threads():
             for rival, result in zip(rivals, training.rise(), strict=False):

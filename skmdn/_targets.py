@@ -79,7 +79,7 @@ class TargetModel:
 
     @property
     def spread(self) -> Array:
-        """Standard deviation (D,) of the targets themselves, where residuals are standardised."""
+        """Unit (D,) of the targets themselves, where it is residuals that are standardised."""
         return self.whole_unit / self.scaling.unit
 
     @classmethod

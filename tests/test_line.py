@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from scipy import sparse, stats
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
-from skmdn import MDNRegressor
+from skmdn import MDNRegressor, _fitting
 from skmdn._line import line_through, normal_log_density
 from skmdn._scaling import target_scaling
 from skmdn.learning.calibration import trimmed_mean_squares
@@ -220,6 +221,49 @@ def test_training_that_goes_on_keeps_to_the_line():
     model.partial_fit(X, y[:, 0])
     assert model.score(X, y[:, 0]) > reached - 0.3
     assert small(warm_start=False).fit(X, y[:, 0]).oof_score_ == pytest.approx(score)
+
+
+def test_training_that_goes_on_with_other_rows_draws_the_line_anew():
+    X, y = linear(120, 40, 2)
+    model = small(validation_fraction=0.25, warm_start=True).fit(X, y)
+    y = y + 3.0 * X[:, :1]
+    y[7] += 50.0
+    model.fit(X, y)
+    line, rest = line_through(X, y, np.ones(120))
+    assert_allclose(model.line_.slopes, line.slopes)
+    densities = model.oof_mixture(X).logpdf(y)
+    assert densities.mean() == pytest.approx(model.oof_score_, rel=1e-4)
+    lowest, highest = model._targets.reach
+    standardised = model._targets.scaling.standardised(rest)
+    assert (standardised >= lowest - 1e-6).all()
+    assert (standardised <= highest + 1e-6).all()
+
+
+def test_a_line_is_tried_with_what_suited_the_targets_and_reported(monkeypatch, capsys):
+    plan, calls = _fitting.plan_training, []
+    monkeypatch.setattr(_fitting, "plan_training", lambda *given: calls.append(0) or plan(*given))
+    X, y = linear(200, 20, 1)
+    model = MDNRegressor(n_estimators=5, max_iter=20, verbose=True, random_state=0).fit(X, y[:, 0])
+    assert model.line_ is not None
+    assert len(calls) == 1
+    told = capsys.readouterr().out.partition("of the residuals of a line\n")[2]
+    assert told.count("\n") == len(model.validation_scores_)
+
+
+@pytest.mark.parametrize("alpha", ["auto", 0.02])
+def test_what_the_targets_were_learned_on_is_let_go_before_a_line_is_tried(alpha, monkeypatch):
+    begin, alive, counts = MDNRegressor._begin, weakref.WeakSet(), []
+
+    def watched(self, *given):
+        plan, training = begin(self, *given)
+        alive.add(training.objective)
+        return plan, training
+
+    monkeypatch.setattr(MDNRegressor, "_begin", watched)
+    monkeypatch.setattr(MDNRegressor, "_learn_residuals", lambda *given: counts.append(len(alive)))
+    X, y = linear(200, 20, 1)
+    MDNRegressor(n_estimators=5, max_iter=2, alpha=alpha, random_state=0).fit(X, y[:, 0])
+    assert counts == [0]
 
 
 def test_weights_of_zero_and_order_do_not_matter_to_what_is_left():

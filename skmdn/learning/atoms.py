@@ -252,7 +252,7 @@ class StillTerms:
     Parameters
     ----------
     own : array of shape (E, C, B)
-        ``sum_d (z_d e_d + log sigma_d^2)`` of those of which each has a logit.
+        ``sum_d (z_d e_d + log sigma_d^2)`` of those of which the weight alone is learned.
     """
 
     own: Array
@@ -313,7 +313,7 @@ class StillComponents(ArrayParts):
         return StillTerms(squares.sum(2) + namespace(y).log(self.variances).sum(1))
 
     def start(self, log_odds: np.ndarray, logits: np.ndarray, numbers: np.ndarray) -> None:
-        """Write the raw outputs with which they are as likely as ``log_odds`` (A + 1,) say."""
+        """Write the raw outputs to start from, given how likely each is (A + 1,)."""
         logits[:] = log_odds
 
     @property

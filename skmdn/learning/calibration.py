@@ -27,8 +27,12 @@ _ROWS = 1024
 #: By what the factors of the check before are multiplied to find those of the next: powers of
 _STEP = 1.3
 _SEARCHED = tuple(_STEP**power for power in (-2, -1, 0, 1, 2))
+#: which of them stays where it is.
+_STAY = 2
 #: A search is over when it moves by less, as a share of the factors.
 _SETTLED = 0.01
+#: Nats that may be rounding.
+_NO_GAIN = 1e-6
 #: Most rows, of all members, that are looked at in a step of the search.
 _MOST_ROWS = 2**14
 #: Most rows of each member that the next one holds out, too, that are looked at.
@@ -68,7 +72,7 @@ class Judgement(NamedTuple):
     score : float
         Mean log-likelihood of held-out rows by one member, and what mixing them all surely adds.
     factors : (float, float)
-        The factors of one, and of two mixed, that it is reached with.
+        The likeliest of one member, and of two mixed.
     gain : float
         What mixing all members surely adds to one: its mean less its standard error, 0 at least.
     """
@@ -119,19 +123,17 @@ def search_factors(
     alone, paired = ([factor * ratio for ratio in _SEARCHED] for factor in factors)
     most = max(1, _MOST_ROWS // len(objective.offsets))
     sums, totals = _sums_of_members(objective, flat, min(objective.n_held_out, most), alone)
-    scores = sums.sum(1) / totals.sum()
-    best = _best(scores)
-    score, factor = float(scores[best]), factors[0] * _moved(scores)
+    of_one = _vertex(sums.sum(1) / totals.sum(), _STAY)
+    factor = factors[0] * _STEP**of_one.step
     if objective.n_shared == 0:
-        return Judgement(score, (factor, factor), 0.0)
-    densities, weights = _pair_densities(objective, flat, [alone[best], *paired])
+        return Judgement(of_one.height, (factor, factor), 0.0)
+    densities, weights = _pair_densities(objective, flat, [alone[of_one.nearest], *paired])
     mixed = densities[:, 1:].logsumexp(0) - math.log(2.0)
-    scores = mixed @ weights
-    best = _best(scores)
-    pair = densities[:, [0, 1 + best]]
-    gains = _gains_of_mixing(pair, mixed[best], objective.n_mixed)
+    of_two = _vertex(mixed @ (weights / weights.sum()), _STAY)
+    pair = densities[:, [0, 1 + of_two.nearest]]
+    gains = _gains_of_mixing(pair, mixed[of_two.nearest], objective.n_mixed)
     gain = max(_surely(gains, weights), 0.0)
-    return Judgement(score + gain, (factor, factors[1] * _moved(scores)), gain)
+    return Judgement(of_one.height + gain, (factor, factors[1] * _STEP**of_two.step), gain)
 
 
 def settled_factors(
@@ -147,30 +149,38 @@ def settled_factors(
     return judgement
 
 
-def _moved(scores: Tensor) -> float:
-    """Return by what a factor is to be multiplied, given the scores of what was searched."""
-    return float(_STEP ** (_peak(scores) - len(_SEARCHED) // 2))
+class _Vertex(NamedTuple):
+    """Where scores are highest, if they are a smooth function.
 
-
-def _best(scores: Tensor) -> int:
-    """Return which of the scores (n,) is highest: if none is higher, the one in the middle."""
-    best, middle = int(scores.argmax()), len(scores) // 2
-    return middle if scores[middle] == scores[best] else best
-
-
-def _peak(scores: Tensor) -> float:
-    """Return where scores (n,) are highest, counted from zero, if they are a smooth function.
-
-    The vertex of the parabola through the highest and those beside it. The best of a few factors
-    would be off by half a step, of which `pooled_factors` makes twice as much.
+    Attributes
+    ----------
+    nearest : int
+        The highest of the scores.
+    step : float
+        Where between these the function is highest, counted from one of them.
+    height : float
+        The function there.
     """
-    best = _best(scores)
-    if not 0 < best < len(scores) - 1:
-        return float(best)
-    before, highest, after = scores[best - 1 : best + 2].tolist()
-    bend = before - 2.0 * highest + after
-    is_bent = math.isfinite(bend) and bend < 0.0
-    return best + 0.5 * (before - after) / bend if is_bent else float(best)
+
+    nearest: int
+    step: float
+    height: float
+
+
+def _vertex(scores: Tensor, stay: int) -> _Vertex:
+    """Return the vertex of the parabola through the highest of scores (n,) and those beside it.
+
+    The best of a few factors would be off by half a step, of which `pooled_factors` makes twice
+    as much. Steps are counted from ``stay``, which is the best where none is clearly better.
+    """
+    best = int(scores.argmax())
+    best = best if scores[best] > scores[stay] + _NO_GAIN else stay
+    if 0 < best < len(scores) - 1:
+        before, height, after = scores[best - 1 : best + 2].tolist()
+        slope, bend = 0.5 * (after - before), before - 2.0 * height + after
+        if math.isfinite(bend) and bend < -_NO_GAIN:
+            return _Vertex(best, best - stay - slope / bend, height - 0.5 * slope**2 / bend)
+    return _Vertex(best, float(best - stay), float(scores[best]))
 
 
 def training_score(objective: MixtureObjective, flat: Tensor) -> float:
@@ -302,7 +312,7 @@ class _BestSteps(NamedTuple):
     tail : int
         By how many more the variances of a share of every density are larger.
     scores : Tensor of shape (2, n)
-        The log-densities of the pairs' rows by one and by two with them.
+        The log-densities of the pairs' rows by one and by two, with the nearest of the grid.
     """
 
     alone: float
@@ -396,7 +406,6 @@ def _best_steps(log_densities: Tensor, weights: Tensor, tail: int, share: float)
     body, wide = log_densities[:, :n_factors], log_densities[:, tail:][:, :n_factors]
     mixed = torch.logaddexp(body + math.log(1.0 - share), wide + math.log(share))
     both = torch.stack([mixed.mean(0), mixed.logsumexp(0) - math.log(2.0)])
-    sums = both @ weights
-    scores = torch.stack([each[_best(own)] for each, own in zip(both, sums, strict=True)])
-    alone, paired = map(_peak, sums)
-    return _BestSteps(alone, paired, tail, scores)
+    one, two = (_vertex(each @ (weights / weights.sum()), -_FIRST) for each in both)
+    scores = torch.stack([both[0, one.nearest], both[1, two.nearest]])
+    return _BestSteps(one.step, two.step, tail, scores)

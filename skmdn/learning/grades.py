@@ -208,12 +208,13 @@ class Grades(ArrayParts):
 
 @dataclass
 class GradedTerms(StillTerms):
-    """The same, where grades come behind components that are alone.
+    """The same for `GradedComponents`: those that are alone, and grades behind them.
 
     Parameters
     ----------
     own : array of shape (E, O + 1, B)
     cells : Cells
+        Those of the targets, of each grade.
     """
 
     cells: Cells
@@ -267,7 +268,7 @@ class GradedComponents(StillComponents):
         return GradedTerms(self._alone.terms(y, numbers).own, cells)
 
     def start(self, log_odds: np.ndarray, logits: np.ndarray, numbers: np.ndarray) -> None:
-        """Write the raw outputs with which atoms are as likely as among all rows."""
+        """Write the raw outputs with which they are about as likely as all rows say."""
         logits[:], numbers[:] = self.grades.starting_logits, self.grades.starting_numbers()
 
 

@@ -104,7 +104,7 @@ ABLATIONS = {
     ),
     "no mending of variances": Variant(
         patches={
-            "skmdn.learning.calibration._SEARCHED": (1.0,),
+            "skmdn.learning.calibration._SEARCHED": (1.0,) * 5,
             "skmdn.learning.calibration.pooled_factors": members_own_factor,
         }
     ),

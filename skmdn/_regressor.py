@@ -171,7 +171,8 @@ default="full"
         - On another grid, all common values are atoms, as are others that two distinct rows share,
           unless that makes more than 100.
         - Otherwise those are atoms that stand out: common values of at least 2 % of the rows, and
-          of five times as many as the value of a typical other row.
+          of five times as many as the value of a typical other row; or of a typical row at no
+          value of a tenth of the rows, if what that has is its own, or has 0.2 % of them at most.
         - Of several targets, atoms are combinations of such values that ten distinct rows share.
           NaN: this target may have any value. Where a combination is rarer, the target with the
           most such values is left open first. Atoms with NaN come first. A target with more than

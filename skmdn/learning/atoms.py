@@ -62,6 +62,10 @@ _LEAST_SHARE = 0.02
 #: and so many times that of the value which a typical other row has. Single values of a fine grid
 #: would do harm: the components of the rest would become peaks at the other ones.
 _TIMES_TYPICAL = 5.0
+#: Values of this share may be most of the others, as two limits are; where what a typical row away
+#: from these has is its own, or has no more than that share, they are atoms beside a continuum.
+_LIMIT_SHARE = 0.1
+_CONTINUOUS_SHARE = 2e-3
 #: Most targets, in all, of atoms that leave some open: much is to be learned of these. Of more
 #: atoms, those of most rows are taken.
 _MOST_OPEN = 64
@@ -120,12 +124,17 @@ def _partly_open(y: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 class _Values(NamedTuple):
-    """The different rows of a table: which each row has, which are common, and their shares."""
+    """The different rows of a table.
+
+    ``positions`` says which of them each row has, ``counts`` how many rows have them, ``shares``
+    how much these weigh, and ``common`` which are common.
+    """
 
     rows: np.ndarray
     positions: np.ndarray
-    common: np.ndarray
+    counts: np.ndarray
     shares: np.ndarray
+    common: np.ndarray
 
 
 def _common(y: np.ndarray, weights: np.ndarray, least_rows: int = _LEAST_ROWS) -> _Values:
@@ -136,7 +145,7 @@ def _common(y: np.ndarray, weights: np.ndarray, least_rows: int = _LEAST_ROWS) -
     common = counts >= least_rows
     if len(y) >= _ENOUGH_ROWS:
         common |= shares >= _LARGE_SHARE
-    return _Values(rows, positions, common, shares)
+    return _Values(rows, positions, counts, shares, common)
 
 
 def _make_a_grid(found: _Values) -> bool:
@@ -188,7 +197,7 @@ def _standing_out(found: _Values) -> np.ndarray:
     if _make_a_grid(found):
         return found.rows[found.common]
     candidates = np.flatnonzero(found.common & (found.shares >= _LEAST_SHARE))
-    return found.rows[[k for k in candidates if _stands_out(found.shares, k)]]
+    return found.rows[[k for k in candidates if _stands_out(found, k)]]
 
 
 def _combinations(codes: np.ndarray, weights: np.ndarray, least_rows: int) -> np.ndarray:
@@ -210,11 +219,24 @@ def _combinations(codes: np.ndarray, weights: np.ndarray, least_rows: int) -> np
         codes[rare, least_worth], worth[rare, least_worth] = 0, np.inf
 
 
-def _stands_out(shares: np.ndarray, k: np.intp) -> bool:
+def _stands_out(found: _Values, k: np.intp) -> bool:
     """Tell whether value k is much commoner than the one that a typical row not at it has."""
-    others = np.sort(np.delete(shares, k))
-    typical = others[np.searchsorted(others.cumsum(), 0.5 * others.sum())]
-    return bool(shares[k] >= _TIMES_TYPICAL * typical)
+    others = np.delete(found.shares, k), np.delete(found.counts, k)
+    typical, _ = _typical(*others)
+    is_small = others[0] < _LIMIT_SHARE
+    if is_small.any():
+        share, count = _typical(*(part[is_small] for part in others))
+        if count == 1 or share <= _CONTINUOUS_SHARE:
+            typical = share
+    return bool(found.shares[k] >= _TIMES_TYPICAL * typical)
+
+
+def _typical(shares: np.ndarray, counts: np.ndarray) -> tuple[float, int]:
+    """Return the share and the rows of the value that a typical row has."""
+    order = np.argsort(shares)
+    summed = shares[order].cumsum()
+    median = order[np.searchsorted(summed, 0.5 * summed[-1])]
+    return float(shares[median]), int(counts[median])
 
 
 def _codes(y: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -52,6 +52,26 @@ SPECIAL = {  # and the values that stand out
         np.append(smooth(50), [-9.0] * 300 + [9.0] * 300),
         [-9.0, 9.0],
     ),
+    "two limits, and less between them than at either": (
+        np.append(smooth(250), [-9.0] * 350 + [9.0] * 400),
+        [-9.0, 9.0],
+    ),
+    "a limit that most are at, and one that few are": (
+        np.append(smooth(350), [-9.0] * 600 + [9.0] * 50),
+        [-9.0, 9.0],
+    ),
+    "three limits": (
+        np.append(smooth(300), np.repeat([-9.0, 0.0, 9.0], [300, 200, 200])),
+        [-9.0, 0.0, 9.0],
+    ),
+    "two limits of what is rounded": (
+        np.append(smooth(3000).round(2), [-9.0] * 3500 + [9.0] * 3500),
+        [-9.0, 9.0],
+    ),
+    "two peaks of a coarse grid": (
+        np.append(np.arange(150) % 25, [3.0] * 200 + [7.0] * 200) ** 1.5,
+        [],
+    ),
     "a coarse grid of rare values": (np.arange(95) % 10, []),
     "common ones of a grid": (np.append(np.arange(81) % 9, [3, 4, 5]), []),
     "few rows": (np.append(smooth(30), np.zeros(9)), []),

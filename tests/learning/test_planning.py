@@ -543,7 +543,7 @@ def test_where_there_is_nothing_to_learn_few_networks_are_trained():
     assert model.oof_mixture(X).weights.shape == (10_000, 25)
     # They wait longer for a better score than is usual: four checks, not two.
     patient = MDNRegressor(n_iter_no_change=4, random_state=0).fit(X, y)
-    assert_array_equal(model.predict(X[:5]), patient.predict(X[:5]))
+    assert len(model.validation_scores_) == len(patient.validation_scores_)
     five = MDNRegressor(n_estimators=5, random_state=0).fit(X, y)
     assert len(five.validation_scores_) < len(model.validation_scores_)
     # So that it is with a share that is told, there are as many as before, even with that of five.

@@ -35,8 +35,11 @@ _STARTS = ((0.0, 2.0, 0.0, 2.0), (-1.0, -2.0, -1.0, 0.0), (1.0, -2.0, 1.0, 0.0))
 #: Spreads from the middle beyond which a target, wherever it is, counts as one that is there.
 _OUTLYING = 100.0
 #: Typical distance from normal scores beyond which a curve is not used: of several peaks or of few
-#: values it does not make one normal distribution.
+#: values it does not make one normal distribution;
 _MOST_MISFIT = 0.3
+#: unless most values differ, and it is so many nats likelier than a straight one: beside a few
+#: values that lie a hundred times as far out, the others would all but be one.
+_FAR_LIKELIER = 1.8
 #: What varies by less is rounding, which is no reason for a curve.
 _LEAST_SPREAD = 1e-9
 #: A curve that is all but straight.
@@ -123,10 +126,18 @@ def _johnson(y: np.ndarray) -> Sequence[float]:
         minimize(_misfit, start, (z,), method="L-BFGS-B", jac=True, bounds=_BOUNDS)
         for start in _STARTS
     ]
-    xi, log_lambda, gamma, log_delta = best = min(fits, key=lambda fit: fit.fun).x
-    if np.mean((_normal_scores(best, z)[0] - ndtri(_LEVELS)) ** 2) > _MOST_MISFIT**2:
+    best = min(fits, key=lambda fit: fit.fun)
+    fits_badly = np.mean((_normal_scores(best.x, z)[0] - ndtri(_LEVELS)) ** 2) > _MOST_MISFIT**2
+    if fits_badly and not _is_far_likelier(best.fun, z):
         return _STRAIGHT
+    xi, log_lambda, gamma, log_delta = best.x
     return middle + spread * xi, spread * np.exp(log_lambda), gamma, np.exp(log_delta)
+
+
+def _is_far_likelier(misfit: float, z: np.ndarray) -> bool:
+    """Tell whether quantiles (q,) differ, and a curve is far likelier than a straight one."""
+    of_straight = 0.5 + np.log(z.std())  # normal, with their mean and deviation
+    return bool(len(np.unique(z)) >= 0.5 * len(z) and of_straight - misfit >= _FAR_LIKELIER)
 
 
 def _normal_scores(parameters: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -93,6 +93,19 @@ def test_targets_that_no_curve_makes_normal_get_a_straight_one(draw):
     assert found.min() == pytest.approx(1.0, abs=0.01)
 
 
+@pytest.mark.parametrize("far", [0.01, 0.03, 0.1])
+def test_a_few_values_far_out_do_not_hide_the_others(far):
+    """A slip of the unit, say: no curve makes one normal distribution of both."""
+    rng = np.random.default_rng(0)
+    y = 10.0 + rng.normal(size=2000)
+    y[: int(far * 2000)] *= 1000.0
+    y = (y - y.mean()) / y.std()
+    (near,) = slopes(fitted(y), [np.median(y)])
+    assert near < 20.0 * y[int(far * 2000) :].std()
+    tied = np.where(np.arange(2000) % 5 < 3, 0.0, y)  # most are one value
+    np.testing.assert_allclose(slopes(fitted(tied), [0.0]), 1.0, atol=0.01)
+
+
 @pytest.mark.parametrize("size", [0.0, 1e-16, 1e-12])
 def test_rounding_gets_a_straight_curve_whatever_it_is(size):
     rounding = size * np.random.default_rng(0).normal(size=200)

@@ -396,6 +396,18 @@ def test_what_a_line_leaves_must_lead_at_the_first_checks(behind_at, n_asked, mo
     assert finished == ([False, True] if behind_at in (None, 4) else [False])
 
 
+def test_few_rows_that_networks_overfit_have_a_line():
+    """What these gain by mixing they promise too much of; rows they never saw tell."""
+    rng = np.random.default_rng(221)
+    X = rng.normal(size=(3100, 20))
+    y = X @ (rng.normal(size=20) * (rng.random(20) < 0.5)) + rng.normal(size=3100)
+    model = MDNRegressor(random_state=0).fit(X[:100], y[:100])
+    assert model.line_ is not None
+    line, rest = line_through(X[:100], y[:100, None], np.ones(100))
+    ridge = stats.norm.logpdf(y[100:], line.at(X[100:])[:, 0], rest.std()).mean()
+    assert model.score(X[100:], y[100:]) > ridge - 0.15
+
+
 @pytest.mark.parametrize(
     ("why", "times"), [("near", 2), ("bent", 1), ("noise", 1), ("far outlier", 1)]
 )

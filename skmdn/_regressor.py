@@ -186,7 +186,7 @@ default="full"
         The linear function whose residuals the networks learn, fitted by ridge regression
         (Hoerl & Kennard 1970); ``line_.at(X)`` are its values (n, n_outputs) for an array X. It is
         tried last, and kept if that raises the mean of ``best_validation_score_`` and
-        ``oof_score_`` by more than ``0.25 * sqrt(n_outputs / n)``; on at most 65,536 distinct rows
+        ``oof_score_`` by more than ``0.5 * sqrt(n_outputs / n)``; on at most 65,536 distinct rows
         and 2**24 numbers, with ``early_stopping``. What it leaves has no ``atoms_``. With
         ``warm_start`` it is fitted anew, by `partial_fit` it is kept.
     n_iter_ : int

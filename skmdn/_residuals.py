@@ -96,9 +96,9 @@ class ResidualFitting(NetworkFitting):
             return
         other._finish(training, rows, other._moved(X, targets, residuals, rows))
         # The former is the best of many and says what mixing gains, by which few rows overfitted
-        # promise too much; the latter says nothing of that. On both, chance is half as much.
+        # promise too much; the latter says nothing of that.
         leads = other.best_validation_score_ - score, other.oof_score_ - self.oof_score_
-        if np.mean(leads) > 0.5 * surely:
+        if np.mean(leads) > surely:
             self.__dict__.update(other.__dict__)
 
     def _leads(self, training, rivals):

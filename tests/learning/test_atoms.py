@@ -68,6 +68,11 @@ SPECIAL = {  # and the values that stand out
         np.append(smooth(3000).round(2), [-9.0] * 3500 + [9.0] * 3500),
         [-9.0, 9.0],
     ),
+    "two limits, and few rows between them": (
+        np.append(smooth(60), [-9.0] * 110 + [9.0] * 130),
+        [-9.0, 9.0],
+    ),
+    "heaps": (np.append(smooth(400), np.repeat(np.linspace(-2.0, 2.0, 15), 40)), []),
     "two peaks of a coarse grid": (
         np.append(np.arange(150) % 25, [3.0] * 200 + [7.0] * 200) ** 1.5,
         [],

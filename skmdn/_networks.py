@@ -189,7 +189,10 @@ class NetworkMixtures(PredictionSets):
         ]
         total = np.mean([mixture.var() for mixture in members], axis=0)
         within = np.mean([_mean_component_var(mixture) for mixture in members], axis=0)
-        return within, total - within, np.var([mixture.mean() for mixture in members], axis=0)
+        # Mixed, the members have one component for gross errors, at the mean of all.
+        of_all = 1.0 - self._rare_share
+        apart = of_all * np.var([mixture.mean() for mixture in members], axis=0)
+        return within, total - within, apart
 
     def _network_mixtures(self, X):
         """Return each network's own mixtures of checked rows, as of those it held out."""

@@ -78,8 +78,13 @@ def naming(argument: str) -> Iterator[None]:
 def refuse_dates(argument: str, data) -> None:
     """Raise for dates and durations: as integers they depend on a unit, and NaT is one."""
     dtypes = getattr(data, "dtypes", getattr(data, "dtype", None))  # of frames, and of arrays
-    if {getattr(dtype, "kind", "") for dtype in np.array(dtypes, dtype=object).ravel()} & {*"mM"}:
+    if any(map(_is_temporal, np.array(dtypes, dtype=object).ravel())):
         raise ValueError(f"{argument} must be numbers; got dates or durations: convert them first")
+
+
+def _is_temporal(dtype) -> bool:
+    """Say whether values are dates or durations: NumPy and pandas have kinds, polars a method."""
+    return getattr(dtype, "kind", "") in {*"mM"} or getattr(dtype, "is_temporal", bool)()
 
 
 def check_targets(y) -> np.ndarray:
@@ -88,8 +93,10 @@ def check_targets(y) -> np.ndarray:
     kinds = {"ensure_2d": False, "dtype": np.float64, "ensure_min_samples": 0}
     with naming("y"):
         checked = None if y is None else check_array(y, **kinds, input_name="y")
-    if checked is None or checked.ndim == 0:
-        raise ValueError(f"this requires y to be passed, but the target y is {y!r}")
+    if checked is None:
+        raise ValueError("this requires y to be passed, but the target y is None")
+    if checked.ndim == 0:
+        raise ValueError(f"y must have one or two axes; got the single value {y!r}")
     return checked
 
 
@@ -328,8 +335,7 @@ class MixturePredictions(LogLikelihoodScore):
         ndarray, shaped like y, or with n_samples a leading axis more
             In the units of y.
         """
-        with naming("random_state"):
-            rng = generator(random_state)
+        rng = generator(random_state)
         axis = 0 if n_samples is None else 1
         return self._answers(X, lambda m: m.sample(n_samples, random_state=rng), axis=axis)
 

@@ -120,10 +120,10 @@ default="full"
         Checks of the held-out score without an improvement by ``tol`` after which the step size
         begins to fall to zero, or a twentieth of all checks so far, if that is more. Checks are
         one a pass, but at least 50 steps apart. "auto" is 2; more on fewer than 400 rows; 4 where
-        ``n_estimators="auto"`` came to 5. The fall takes about as many steps as came before it, or
-        a few where hardly anything was learned. It ends early after ten checks without an
-        improvement, or after two if the score has lost more than a twentieth of what it gained
-        since the first check.
+        the trial for ``alpha`` found five networks to suffice. The fall takes about as many steps
+        as came before it, or a few where hardly anything was learned. It ends early after ten
+        checks without an improvement, or after two if the score has lost more than a twentieth of
+        what it gained since the first check.
     tol : float, default=2e-3
         Improvement of the held-out score that counts, in nats.
     reg_covar : float, default=1e-6

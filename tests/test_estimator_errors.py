@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
@@ -236,6 +237,8 @@ def test_numbers_of_draws(fitted, value):
 def test_states_of_chance(fitted, value):
     with pytest.raises((TypeError, ValueError), match=r"^random_state"):
         fitted[0].sample(X, random_state=value)
+    with pytest.raises((TypeError, ValueError), match=r"^random_state"):
+        fitted[0].predict_mixture(X).sample(random_state=value)
 
 
 BAD_PARAMETERS = {
@@ -364,3 +367,16 @@ def test_dates_are_no_numbers(kind, in_frame):
     model = MDNRegressor(n_estimators=1, max_iter=1).fit(numbers, numbers["a"])
     with pytest.raises(ValueError, match=r"^X must be numbers"):
         model.predict(dates.rename("a").to_frame())
+
+
+@pytest.mark.parametrize("kind", [pl.Date, pl.Datetime("us"), pl.Duration("ms"), pl.Time])
+def test_nor_are_those_of_polars(kind):
+    dates = pl.DataFrame({"a": range(20)}).with_columns(b=pl.col("a").cast(kind))
+    for X, y, argument in ((dates["a", "b"], dates["a"], "X"), (dates[["a"]], dates["b"], "y")):
+        with pytest.raises(ValueError, match=f"^{argument} must be numbers; got dates or durat"):
+            MDNRegressor(n_estimators=1).fit(X, y)
+
+
+def test_a_single_number_is_no_target():
+    with pytest.raises(ValueError, match=r"^y must have one or two axes; got the single value 3"):
+        small().fit(X, 3.0)

@@ -205,6 +205,8 @@ def test_bad_targets_and_weights(score):
             ValueError, match="sample_weight must be non-negative and not all zero"
         ):
             score(Y_LINE, LINE, sample_weight=weights)
+    with pytest.raises(ValueError, match="y_true has no rows"):
+        score(Y_LINE[:0], LINE[:0])
 
 
 def test_bad_probabilities():

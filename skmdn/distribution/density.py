@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,6 @@ from skmdn.distribution import univariate
 from skmdn.distribution._roots import blocks
 from skmdn.distribution.batch import MixtureBatch, check_count
 from skmdn.distribution.scale import Array, standard_logpdf
-
-if TYPE_CHECKING:
-    pass
 
 RandomState: TypeAlias = int | np.random.Generator | np.random.RandomState | None
 
@@ -249,4 +246,7 @@ def generator(random_state: RandomState) -> np.random.Generator:
     """A generator of its own, or the caller's Generator; the global state is never touched."""
     if isinstance(random_state, np.random.RandomState):
         return np.random.default_rng(random_state.randint(2**31, size=4))
-    return np.random.default_rng(random_state)
+    try:
+        return np.random.default_rng(random_state)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"random_state: {error}") from None

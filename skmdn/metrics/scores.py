@@ -239,7 +239,7 @@ def calibration_error(
     exactly, without bins: 0 is perfect, 1/2 the worst. With n perfect predictions it is about
     0.4 / sqrt(n). For several targets, the mean over their marginals.
 
-    Parameters are those of `negative_log_likelihood`; returns a float.
+    Parameters are those of `negative_log_likelihood`, but ``aggregate``; returns a float.
 
     Examples
     --------
@@ -247,9 +247,10 @@ def calibration_error(
     >>> metrics.calibration_error([0.0], NormalMixture([[1.0]], [[0.0]], [[1.0]]))
     0.25
     """
-    pit = pit_values(y_true, mixture).reshape(len(mixture), -1)
+    pit = pit_values(y_true, mixture)
     weights = _check_weights(sample_weight, pit)
-    return float(np.mean([_area_off_diagonal(column, weights) for column in pit.T]))
+    columns = pit.reshape(len(pit), -1).T
+    return float(np.mean([_area_off_diagonal(column, weights) for column in columns]))
 
 
 def _area_off_diagonal(pit: Array, weights: Array) -> float:
@@ -325,6 +326,8 @@ def _average(scores: Array, sample_weight: npt.ArrayLike | None, aggregate: bool
 
 
 def _check_weights(sample_weight: npt.ArrayLike | None, rows: Array) -> Array:
+    if len(rows) == 0:
+        raise ValueError("y_true has no rows, and their mean score is not defined")
     given = 1.0 if sample_weight is None else sample_weight
     weights = broadcast("sample_weight", given, rows.shape[:1])
     if (weights < 0).any() or not weights.any():

@@ -99,12 +99,10 @@ ABLATIONS = {
     "no falling steps": Variant(
         patches={f"{_TRAINING}._FALL_SHARE": 0.0, f"{_TRAINING}._LEAST_FALL": 1}
     ),
-    "members judged alone": Variant(
-        patches={"skmdn.learning.calibration._gains_of_mixing": no_gain}
-    ),
+    "members judged alone": Variant(patches={"skmdn.learning.judging._gains_of_mixing": no_gain}),
     "no mending of variances": Variant(
         patches={
-            "skmdn.learning.calibration._SEARCHED": (1.0,) * 5,
+            "skmdn.learning.judging._SEARCHED": (1.0,) * 5,
             "skmdn.learning.calibration.pooled_factors": members_own_factor,
         }
     ),

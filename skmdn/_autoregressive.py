@@ -9,7 +9,6 @@ import numpy as np
 from scipy import sparse
 from scipy.stats import qmc
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, _fit_context, clone
-from sklearn.ensemble._base import _set_random_states
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
@@ -151,7 +150,7 @@ class AutoregressiveMDNRegressor(
         estimators = []
         for position, target in enumerate(self.order_):
             estimator = clone(MDNRegressor() if self.estimator is None else self.estimator)
-            _set_random_states(estimator, rng)
+            estimator.set_params(random_state=rng.randint(np.iinfo(np.int32).max))
             estimator.fit(self._features(X, y, position), y[:, target], sample_weight, groups)
             estimators.append(estimator)
         self.estimators_ = estimators
@@ -298,9 +297,9 @@ class AutoregressiveMDNRegressor(
     def _answers(self, X, answer: Callable[[NormalMixture, int], np.ndarray]) -> np.ndarray:
         """Ask each target's mixtures of n rows; answers are (n, D, ...), for a 1-D y (n, ...)."""
         X = self._check_rows(X)
-        row_numbers = _N_DRAWS * self.estimators_[0]._row_numbers()
+        numbers_per_row = _N_DRAWS * self.estimators_[0]._numbers_per_row()
         parts = []
-        for block in row_blocks(X.shape[0], row_numbers):
+        for block in row_blocks(X.shape[0], numbers_per_row):
             rows = X[block]
             by_position = [answer(given, rows.shape[0]) for given in self._conditionals(rows)]
             parts.append(np.stack(by_position, axis=1)[:, np.argsort(self.order_)])

@@ -7,8 +7,9 @@ smallest score holds the new y with at least that probability, whatever the mixt
 (Vovk, Gammerman & Shafer 2005; Lei et al. 2018, JASA 113:1094).
 
 A score is minus the log of the probability outside the set, in nats. Models are wrong far out in
-the tails, and float64 ends there: beyond the set with `_FARTHEST` outside, sets grow by distance
-instead, one standard deviation a nat, so that finite values of y have finite scores and sets.
+the tails, and float64 ends there: beyond the set with `_LEAST_OUTSIDE` outside, sets grow by
+distance instead, one standard deviation a nat, so that finite values of y have finite scores and
+sets.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from skmdn.distribution.mixture import NormalMixture
 from skmdn.distribution.one_target import Region
 from skmdn.distribution.scale import Array
 
-_FARTHEST = 1e-9
-_FARTHEST_SCORE = -math.log(_FARTHEST)
+#: Probability outside a set below which it grows by distance (see above).
+_LEAST_OUTSIDE = 1e-9
+_LARGEST_TAIL_SCORE = -math.log(_LEAST_OUTSIDE)
 #: Draws of several targets that rank a density among all of its row's.
 _N_DRAWS = 1000
 #: What scores and sets are rounded by, at most: y at the very border of its set stays inside.
@@ -50,14 +52,14 @@ class PredictionSets(MixturePredictions):
 
     The estimator gives, besides what `MixturePredictions` takes, ``_network_mixtures(X)``: each
     network's own; ``_holders(X)``: which of them held out each of the training rows, (n, E); and
-    ``_moved_left_out()``: by how much the mixtures of these rows would be moved, had each been
-    left out of all else, (n, D).
+    ``_line_shift_left_out()``: by how much the mixtures of these rows would be shifted, had each
+    been left out of all else, (n, D).
     """
 
     conformity_scores_: ConformityScores
     _network_mixtures: Callable[..., list[NormalMixture]]
     _holders: Callable[..., np.ndarray]
-    _moved_left_out: Callable[..., np.ndarray]
+    _line_shift_left_out: Callable[..., np.ndarray]
 
     def calibrate(self, X, y, out_of_fold=False):
         """Learn from data how far prediction sets must reach to hold what they promise.
@@ -111,8 +113,8 @@ class PredictionSets(MixturePredictions):
         X = self._check_rows(X)
         y = self._check_targets(X, y)
         if out_of_fold:
-            # Sets of one row's networks, moved by b, hold y + b where they held y.
-            judged, y = self._holders(X), y - self._moved_left_out().reshape(y.shape)
+            # Sets of one row's networks, shifted by b, hold y + b where they held y.
+            judged, y = self._holders(X), y - self._line_shift_left_out().reshape(y.shape)
         else:
             judged = np.ones((len(y), 1), dtype=bool)
         scores = [
@@ -131,7 +133,7 @@ class PredictionSets(MixturePredictions):
 
     def _voters(self, X, out_of_fold) -> Iterator[tuple[slice, list[NormalMixture]]]:
         """Yield blocks of checked rows, and the mixtures that each have sets of their own."""
-        for rows in row_blocks(X.shape[0], self._row_numbers()):
+        for rows in row_blocks(X.shape[0], self._numbers_per_row()):
             part = X[rows]
             yield rows, self._network_mixtures(part) if out_of_fold else [self._mixtures(part)]
 
@@ -275,17 +277,17 @@ def interval_scores(mixture: NormalMixture, y: Array) -> Array:
         columns = (interval_scores(mixture.marginal(d), y[:, d]) for d in range(y.shape[1]))
         return np.column_stack(list(columns))
     outside = 2 * np.minimum(mixture.cdf(y), mixture.sf(y))
-    lower, upper = mixture.interval(1 - _FARTHEST)
+    lower, upper = mixture.interval(1 - _LEAST_OUTSIDE)
     return _score(outside, _distance(mixture, y, lower, upper))
 
 
-def interval(mixture: NormalMixture, threshold: Array) -> Array:
-    """Return intervals (n, 2), or (n, D, 2), up to a threshold (), or (D,)."""
-    if threshold.ndim == 1:
-        columns = [interval(mixture.marginal(d), reach) for d, reach in enumerate(threshold)]
+def interval(mixture: NormalMixture, reach: Array) -> Array:
+    """Return intervals (n, 2), or (n, D, 2), that reach up to a score (), or (D,)."""
+    if reach.ndim == 1:
+        columns = [interval(mixture.marginal(d), own) for d, own in enumerate(reach)]
         return np.stack(columns, axis=1)
-    lower, upper = mixture.interval(_coverage(threshold))
-    beyond = _beyond(threshold) * mixture.std()
+    lower, upper = mixture.interval(_coverage(reach))
+    beyond = _beyond(reach) * mixture.std()
     return np.stack([lower - beyond, upper + beyond], axis=-1)
 
 
@@ -298,18 +300,18 @@ def region_scores(mixture: NormalMixture, y: Array) -> Array:
         return _joint_scores(mixture, y)
     mixture, y = mixture.marginal(0), y.ravel()
     outside = 1 - mixture.region_coverage(y)
-    far = np.flatnonzero(outside < _FARTHEST)
+    far = np.flatnonzero(outside < _LEAST_OUTSIDE)
     beyond = np.zeros(len(y))
     if far.size:
-        lower, upper = _hull(mixture[far].region(1 - _FARTHEST))
+        lower, upper = _hull(mixture[far].region(1 - _LEAST_OUTSIDE))
         beyond[far] = _distance(mixture[far], y[far], lower, upper)
     return _score(outside, beyond)
 
 
-def region(mixture: NormalMixture, threshold: Array) -> Region:
-    """Return regions of one target up to a threshold."""
-    found = mixture.region(_coverage(threshold))
-    beyond = _beyond(threshold) * mixture.marginal(0).std()
+def region(mixture: NormalMixture, reach: Array) -> Region:
+    """Return regions of one target that reach up to a score."""
+    found = mixture.region(_coverage(reach))
+    beyond = _beyond(reach) * mixture.marginal(0).std()
     if not beyond.any():
         return found
     lower, upper = _hull(found)
@@ -364,13 +366,13 @@ def _distance(mixture: NormalMixture, y: Array, lower: Array, upper: Array) -> A
 
 
 def _score(outside: Array, distance: Array) -> Array:
-    return distance - np.log(np.maximum(outside, _FARTHEST))
+    return distance - np.log(np.maximum(outside, _LEAST_OUTSIDE))
 
 
-def _coverage(threshold: Array) -> float:
-    """Return the probability of sets that reach up to a threshold, but for what is beyond."""
-    return -math.expm1(-min(float(threshold), _FARTHEST_SCORE))
+def _coverage(reach: Array) -> float:
+    """Return the probability of sets that reach up to a score, but for what is beyond."""
+    return -math.expm1(-min(float(reach), _LARGEST_TAIL_SCORE))
 
 
-def _beyond(threshold: Array) -> float:
-    return max(float(threshold) - _FARTHEST_SCORE, 0.0)
+def _beyond(reach: Array) -> float:
+    return max(float(reach) - _LARGEST_TAIL_SCORE, 0.0)

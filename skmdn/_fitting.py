@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from sklearn.utils.validation import _check_sample_weight
 
 from skmdn._networks import NetworkMixtures, own_random_state, torch_device
 from skmdn._out_of_fold import HeldOut
+from skmdn._prediction import check_training_rows, naming
 from skmdn._targets import TargetModel
 from skmdn.learning.calibration import calibrate
 from skmdn.learning.features import NormalScores
@@ -26,7 +28,7 @@ from skmdn.learning.objective import (
     rows_held_out,
 )
 from skmdn.learning.planning import USUAL, TrainingPlan, plan_training
-from skmdn.learning.rows import canonical_rows, dense, sample_of
+from skmdn.learning.rows import blocks, canonical_rows, dense, sample_of
 from skmdn.learning.sizes import (
     USUAL_MEMBERS,
     usual_components,
@@ -47,8 +49,8 @@ from skmdn.learning.trials import Smoothness
 _WAIT_OF_FEW = 2
 #: Mean squared errors that count as none, as a share of the variance of y.
 NO_NOISE = 3e-3
-#: Largest share of targets that are anywhere where there is none.
-_MOST_RARE = 1e-3
+#: Largest weight of the component that is there for gross errors then.
+_MOST_OUTLIERS = 1e-3
 #: Steps of `partial_fit` at the full size.
 _STEADY_STEPS = 100
 #: What networks keep while training goes on.
@@ -104,34 +106,61 @@ class NetworkFitting(NetworkMixtures):
     loss_curve_: list[float]
     _optimizer: AveragedAdamW
 
+    def _check_training(self, X, y, sample_weight, reset=True):
+        """Return X, y (n, D) and the weights (n,), checked."""
+        X, y = check_training_rows(self, X, y, reset)
+        with naming("sample_weight"):
+            weights = _check_sample_weight(
+                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            )
+        if not weights.any():
+            raise ValueError("sample_weight is zero for every row; at least one must be positive")
+        if not reset:
+            return X, self._check_targets(X, y).reshape(len(y), -1), weights
+        self._y_ndim = y.ndim
+        y = y.reshape(len(y), -1)
+        self.n_outputs_ = y.shape[1]
+        return X, y, weights
+
+    def _table(self, X, targets, rows):
+        """Return features, targets and weights of the canonical rows, as networks take them."""
+        n_scores = self._features.n_scores
+        table = np.empty((len(targets), n_scores + targets.shape[1] + 1), dtype=np.float32)
+        table[:, n_scores:-1] = self._targets.scaling.standardised(targets)
+        table[:, -1] = rows.weights
+        for block in blocks(len(table), X.shape[1]):
+            table[block, :n_scores] = self._features.transform(dense(X[rows.first[block]]))
+        return torch.from_numpy(table).to(torch_device(self.device))
+
     def _begin(self, X, targets, rows, plan=None):
         """Return the plan, which is what short trials tell if none is given, and its training."""
         table, generator = self._table(X, targets, rows), self._generator()
         plan = plan or self._plan(table, generator.initial_seed())
         return plan, self._training(table, generator, plan)
 
-    def _finish(self, training, rows, moved=None):
-        """Train to the end, and keep what was found; ``moved`` is what `HeldOut` has."""
+    def _finish(self, training, rows, line_shift=None):
+        """Train to the end, and keep what was found; ``line_shift`` is as `HeldOut` has it."""
         objective = training.objective
         with objective.threads():
             result = training.finish(self._report)
             found = calibrate(objective, result.flat)
         self._keep(result.flat, found.member_factor, found.pooled_factors)
         self._squared_errors = found.squared_errors
-        self._rare_share = self._share_of_rare()
+        self._outlier_share = self._share_of_outliers()
         self._keep_history(result, found.score)
         marks = self._fingerprints(objective.table.cpu().numpy())
-        self._held_out = HeldOut(rows.positions, marks, objective.n_held_out, moved)
+        self._held_out = HeldOut(rows.positions, marks, objective.n_held_out, line_shift)
 
-    def _share_of_rare(self):
-        """Return how likely targets are anywhere, although none of the rows told so.
+    def _share_of_outliers(self):
+        """Return the weight of a component for gross errors, although no held-out row was one.
 
         Where there is next to no noise, a slip of the pen would be thousands of standard
-        deviations away. What is anywhere adds no more to a variance than its floor.
+        deviations away. The component adds no more to a variance than its floor.
         """
         model, noise = self._targets, NOISE_MODELS[self.noise_type]
-        if noise.per_component and (self._squared_errors < NO_NOISE * model.spread**2).any():
-            return min(float(self.reg_covar * (model.floor / model.spread**2).min()), _MOST_RARE)
+        variance = model.unit_ratio**2
+        if noise.per_component and (self._squared_errors < NO_NOISE * variance).any():
+            return min(float(self.reg_covar * (model.floor / variance).min()), _MOST_OUTLIERS)
         return 0.0
 
     def _partial_fit(self, X, y, sample_weight):
@@ -170,7 +199,7 @@ class NetworkFitting(NetworkMixtures):
     def _start(self, X, targets, rows, are_all):
         """Decide what a new model does not learn by gradients: scales, bounds and chance."""
         self._random_state = own_random_state(self.random_state)
-        self.line_, self._rare_share = None, 0.0
+        self.line_, self._outlier_share = None, 0.0
         for name in _OF_NETWORKS:
             self.__dict__.pop(name, None)
         n_rows = len(rows.first) if are_all else np.inf
@@ -311,11 +340,11 @@ class NetworkFitting(NetworkMixtures):
             n_plain=self._features.n_plain,
         )
 
-    def _keep(self, flat, variance_factor, pooled):
+    def _keep(self, flat, member_factor, pooled_factors):
         self.__dict__.pop("conformity_scores_", None)  # of the networks there were
         # In float64, so that a row's answer does not depend on the rows beside it.
         self.network_ = MixtureNetwork(self._architecture(), flat.double().cpu())
-        self._member_factor, self._pooled_factors = variance_factor, pooled
+        self._member_factor, self._pooled_factors = member_factor, pooled_factors
 
     def _keep_history(self, result, oof_score):
         """Keep how training went, and what it reached; scores are those of y, not of its units."""

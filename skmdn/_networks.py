@@ -8,12 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight
 
 from skmdn._conformal import PredictionSets
 from skmdn._line import Line
 from skmdn._out_of_fold import HeldOut, fingerprints
-from skmdn._prediction import check_training_rows, naming, row_blocks
+from skmdn._prediction import row_blocks
 from skmdn._targets import TargetModel
 from skmdn.distribution.mixture import NormalMixture
 from skmdn.distribution.scale import Array, Diagonal, Triangular
@@ -49,34 +48,8 @@ class NetworkMixtures(PredictionSets):
     _targets: TargetModel
     _member_factor: float
     _pooled_factors: float | Array
-    _rare_share: float
+    _outlier_share: float
     _held_out: HeldOut
-
-    def _check_training(self, X, y, sample_weight, reset=True):
-        """Return X, y (n, D) and the weights (n,), checked."""
-        X, y = check_training_rows(self, X, y, reset)
-        with naming("sample_weight"):
-            weights = _check_sample_weight(
-                sample_weight, X, dtype=np.float64, ensure_non_negative=True
-            )
-        if not weights.any():
-            raise ValueError("sample_weight is zero for every row; at least one must be positive")
-        if not reset:
-            return X, self._check_targets(X, y).reshape(len(y), -1), weights
-        self._y_ndim = y.ndim
-        y = y.reshape(len(y), -1)
-        self.n_outputs_ = y.shape[1]
-        return X, y, weights
-
-    def _table(self, X, targets, rows):
-        """Return features, targets and weights of the canonical rows, as networks take them."""
-        n_scores = self._features.n_scores
-        table = np.empty((len(targets), n_scores + targets.shape[1] + 1), dtype=np.float32)
-        table[:, n_scores:-1] = self._targets.scaling.standardised(targets)
-        table[:, -1] = rows.weights
-        for block in blocks(len(table), X.shape[1]):
-            table[block, :n_scores] = self._features.transform(dense(X[rows.first[block]]))
-        return torch.from_numpy(table).to(torch_device(self.device))
 
     def oof_mixture(self, X):
         """Return the distribution of each training row by the networks that held it out.
@@ -102,8 +75,8 @@ class NetworkMixtures(PredictionSets):
             ``1 / n_estimators_``.
         """
         X = self._check_rows(X)
-        holders, moved = self._holders(X), self._moved_left_out()
-        return self._mixtures_from(X, self._raw(X), self._member_factor, holders, moved)
+        holders, line_shift = self._holders(X), self._line_shift_left_out()
+        return self._mixtures_from(X, self._raw(X), self._member_factor, holders, line_shift)
 
     def predict_atoms(self, X):
         """Return how likely each of ``atoms_`` is: how often y has just that value.
@@ -176,7 +149,7 @@ class NetworkMixtures(PredictionSets):
         True
         """
         X = self._check_rows(X)
-        rows = row_blocks(X.shape[0], self._row_numbers())
+        rows = row_blocks(X.shape[0], self._numbers_per_row())
         parts = zip(*(self._variance_parts(X[block]) for block in rows), strict=True)
         return VarianceDecomposition(*(np.concatenate(part) for part in parts))
 
@@ -190,7 +163,7 @@ class NetworkMixtures(PredictionSets):
         total = np.mean([mixture.var() for mixture in members], axis=0)
         within = np.mean([_mean_component_var(mixture) for mixture in members], axis=0)
         # Mixed, the members have one component for gross errors, at the mean of all.
-        of_all = 1.0 - self._rare_share
+        of_all = 1.0 - self._outlier_share
         apart = of_all * np.var([mixture.mean() for mixture in members], axis=0)
         return within, total - within, apart
 
@@ -223,14 +196,14 @@ class NetworkMixtures(PredictionSets):
         is_own = self._features.is_own
         return fingerprints(scores[:, : len(is_own)][:, is_own])
 
-    def _moved_left_out(self):
-        """Return by how much lines through all other rows are above ``line_`` at each, (n, D)."""
-        positions, moved = self._held_out.positions, self._held_out.moved
-        if moved is None:
+    def _line_shift_left_out(self):
+        """Return how far lines through all other rows lie above ``line_`` at each, (n, D)."""
+        positions, line_shift = self._held_out.positions, self._held_out.line_shift
+        if line_shift is None:
             return np.zeros((len(positions), self.n_outputs_))
-        return np.where(positions[:, None] < 0, 0.0, moved[positions])
+        return np.where(positions[:, None] < 0, 0.0, line_shift[positions])
 
-    def _row_numbers(self):
+    def _numbers_per_row(self):
         n_learned, n_still = self._n_components()
         # Each network gives a weight to those that are the same in all.
         n_weights = self.network_.architecture.n_members * n_still
@@ -291,10 +264,10 @@ class NetworkMixtures(PredictionSets):
     def _mixtures(self, X):
         return self._mixtures_from(X, self._raw(X), self._pooled_factors)
 
-    def _mixtures_from(self, X, raw, variance_factors, members=None, moved=0.0):
+    def _mixtures_from(self, X, raw, variance_factors, members=None, line_shift=0.0):
         """Return the members' mixtures pooled, in the units of y; of ``members`` (n, E) alone.
 
-        Where there is a line, it is ``moved`` (n, D).
+        Where there is a line, it is shifted by ``line_shift`` (n, D).
         """
         found = self._loss.parameters(raw, variance_factors)
         weights, means, scale = pooled(
@@ -302,11 +275,11 @@ class NetworkMixtures(PredictionSets):
             self._loss.still,
             self._targets.scaling,
             members,
-            self._rare_share,
-            self._targets.spread,
+            self._outlier_share,
+            self._targets.unit_ratio,
         )
         if self.line_ is not None:
-            means += (self._on_line(X) + moved)[:, None]
+            means += (self._on_line(X) + line_shift)[:, None]
         return NormalMixture._from_scale(weights, means, scale, self._y_ndim == 1)
 
 
@@ -315,7 +288,7 @@ def _mean_component_var(mixture):
     return np.einsum("nk,nk...->n...", mixture.weights, mixture.component_var())
 
 
-def pooled(found, still, scaling, members=None, rare_share=0.0, far=None):
+def pooled(found, still, scaling, members=None, outlier_share=0.0, outlier_sds=None):
     """Return the weights (n, K), means (n, K, D) and scale of members' mixtures pooled.
 
     Components that stay where they are are the same in all of them: their weights add up.
@@ -328,25 +301,26 @@ def pooled(found, still, scaling, members=None, rare_share=0.0, far=None):
         Of the targets that they are mixtures of.
     members : ndarray of shape (n, E), default=None
         Which of the members are meant.
-    rare_share : float, default=0.0
-        How likely it is that a target is anywhere,
-    far : ndarray of shape (D,), default=None
-        as far as these standard deviations from the mean.
+    outlier_share : float, default=0.0
+        Weight of one more component, at the mixture's mean, for gross errors.
+    outlier_sds : ndarray of shape (D,), default=None
+        Its standard deviations.
     """
     weights, factor = found.weights / len(found.weights), found.factor
     if members is not None:
         weights *= (members / members.mean(axis=1, keepdims=True)).T[:, :, None]
-    roots = found.sds if factor is None else factor.swapaxes(1, 2)
+    roots = found.sds if factor is None else factor
     n_learned = found.means.shape[2]
     parts = [_flattened(part) for part in (weights[:, :, :n_learned], found.means, roots)]
     if still is not None:
         roots = still.sds if factor is None else still.sds[..., None] * np.eye(len(scaling.unit))
         own = weights[:, :, n_learned:].sum(axis=0), still.means[..., 0], roots
         parts = [_appended(*pair) for pair in zip(parts, own, strict=True)]
-    if rare_share > 0.0:
+    if outlier_share > 0.0:
         means = np.einsum("nk,nkd->nd", *parts[:2])[:, None]
-        parts[0] *= 1.0 - rare_share
-        own = [rare_share], means, far[None] if factor is None else np.diag(far)[None]
+        parts[0] *= 1.0 - outlier_share
+        roots = outlier_sds if factor is None else np.diag(outlier_sds)
+        own = [outlier_share], means, roots[None]
         parts = [_appended(*pair) for pair in zip(parts, own, strict=True)]
     weights, means, roots = parts
     means = scaling.restored(means)

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skmdn.distribution.scale import Array
 from skmdn.learning.objective import held_out_starts
 
 
@@ -21,16 +20,16 @@ class HeldOut(NamedTuple):
         The `fingerprints` of the canonical rows.
     n_held_out : int
         How many of them each network held out.
-    moved : ndarray of shape (m, D) or None
-        By how much lines through all other rows are above that through all, at each; None without.
+    line_shift : ndarray of shape (m, D) or None
+        How far lines through all other rows lie above that through all, at each; None without one.
     """
 
-    positions: Array
-    marks: Array
+    positions: np.ndarray
+    marks: np.ndarray
     n_held_out: int
-    moved: Array | None
+    line_shift: np.ndarray | None
 
-    def check_same(self, marks: Array) -> None:
+    def check_same(self, marks: np.ndarray) -> None:
         """Raise an error unless these (n,) are the fingerprints of the data."""
         # Weights of zero leave none; in single precision, X is rounded.
         known = self.positions >= 0
@@ -41,13 +40,13 @@ class HeldOut(NamedTuple):
                 f"{np.flatnonzero(others)[0]} is another"
             )
 
-    def holders(self, n_members: int) -> Array:
+    def holders(self, n_members: int) -> np.ndarray:
         """Return which networks never saw each row of the data, (n, E)."""
         n_rows = len(self.marks)
         distance = (self.positions[:, None] - held_out_starts(n_rows, n_members)) % n_rows
         return (distance < self.n_held_out) | (self.positions < 0)[:, None]
 
 
-def fingerprints(features: Array) -> Array:
+def fingerprints(features: np.ndarray) -> np.ndarray:
     """Return a number for each row (n, F): a projection that no two features enter alike."""
     return features @ np.sin(1.0 + np.arange(features.shape[1]))

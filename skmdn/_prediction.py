@@ -20,8 +20,8 @@ from skmdn.distribution.mixture import NormalMixture
 _MOST_ROWS = 2**15
 #: Kinds of numbers that rows are predicted in; others become the first.
 _PRECISIONS = (np.float64, np.float32)
-#: Temporaries of an answer: numbers for each component and pair of targets.
-_NUMBERS = 40
+#: Arrays as large as what a row has that an answer holds at once.
+_TEMPORARIES = 40
 
 
 def per_target(mixture: NormalMixture, answer: Callable[[NormalMixture], np.ndarray]):
@@ -33,15 +33,15 @@ def per_target(mixture: NormalMixture, answer: Callable[[NormalMixture], np.ndar
 
 
 POINT_ESTIMATES: dict[str, Callable[[NormalMixture], np.ndarray]] = {
-    "mean": lambda mixture: mixture.mean(),
-    "median": lambda mixture: per_target(mixture, lambda one: one.median()),
-    "mode": lambda mixture: mixture.mode(),
+    "mean": NormalMixture.mean,
+    "median": lambda mixture: per_target(mixture, NormalMixture.median),
+    "mode": NormalMixture.mode,
 }
 
 
-def row_blocks(n_rows: int, row_numbers: int) -> Iterator[slice]:
-    """Cut rows of this many components times pairs of targets to fit ``working_memory``."""
-    size = get_chunk_n_rows(8 * _NUMBERS * row_numbers, max_n_rows=_MOST_ROWS)
+def row_blocks(n_rows: int, numbers_per_row: int) -> Iterator[slice]:
+    """Cut rows that take so many numbers each, and temporaries, to fit ``working_memory``."""
+    size = get_chunk_n_rows(8 * _TEMPORARIES * numbers_per_row, max_n_rows=_MOST_ROWS)
     return gen_batches(n_rows, size)
 
 
@@ -63,7 +63,7 @@ def replaced(estimator, learn: Callable):
 
 @contextmanager
 def naming(argument: str) -> Iterator[None]:
-    """Name the argument in errors about it that do not, as scikit-learn's of text and shapes."""
+    """Put its name before errors that do not name it, scikit-learn's about shapes, say."""
     try:
         # To find NaN, scikit-learn sums the cells; infinite sums of both signs may meet.
         with np.errstate(invalid="ignore"):
@@ -208,18 +208,18 @@ class LogLikelihoodScore:
 class MixturePredictions(LogLikelihoodScore):
     """Answers read off the mixtures of blocks of rows, in the units of y.
 
-    The estimator gives ``_mixtures(X)`` for checked rows, and
-    ``_row_numbers()``, how many components times pairs of targets a row has, and ``_means(X)``.
+    The estimator gives, for checked rows, ``_mixtures(X)`` and their ``_means(X)``; and
+    ``_numbers_per_row()``, how many numbers a row's mixture takes.
     """
 
     point_estimate: str
     _mixtures: Callable[..., NormalMixture]
-    _row_numbers: Callable[[], int]
+    _numbers_per_row: Callable[[], int]
     _means: Callable[..., np.ndarray]
 
     def _mixture_blocks(self, X) -> Iterator[tuple[slice, NormalMixture]]:
         """Yield the mixtures of checked rows, in blocks that fit ``working_memory``."""
-        for block in row_blocks(X.shape[0], self._row_numbers()):
+        for block in row_blocks(X.shape[0], self._numbers_per_row()):
             yield block, self._mixtures(X[block])
 
     def _answers(self, X, answer: Callable[[NormalMixture], np.ndarray], axis: int = 0):

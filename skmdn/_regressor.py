@@ -27,8 +27,8 @@ class MDNRegressor(ResidualFitting, RegressorMixin, BaseEstimator):
     A neural network outputs the weights, means and covariances of a Gaussian mixture (Bishop
     1994). Several networks are trained side by side from different starts, each validated on its
     own part of the rows, and their densities are averaged (Lakshminarayanan et al. 2017).
-    Components that networks learn lie no farther beyond the training targets (or residuals) than
-    these are apart.
+    No learned component lies farther outside the range of the training targets (or residuals) than
+    that range is wide.
 
     X and y need no scaling. Each feature is replaced by the normal scores of its ranks, and y is
     learned along a curve on which it is about normal (Johnson 1949), which helps with skewed and
@@ -44,9 +44,9 @@ class MDNRegressor(ResidualFitting, RegressorMixin, BaseEstimator):
     ----------
     n_components : int or "auto", default="auto"
         Gaussian components of each network's mixture. "auto" is 5 for one target. For several it
-        is 3 to 12: as many as there are three distinct rows for each network output (a component
-        of three targets takes 10 with ``"full"`` noise), but no more than 5 that take more than
-        240 outputs. All networks share further components: one at each of ``atoms_``, with
+        is 3 to 12: as many as leave three distinct rows for each network output (a component of
+        three targets takes 10 with ``"full"`` noise); more than 5 only if they take at most 240
+        outputs together. All networks share further components: one at each of ``atoms_``, with
         variance ``reg_covar``, and, where there are atoms or outliers, a wide one. An atom that
         leaves targets open has components in each network instead, the more the commoner it is.
     noise_type : {"full", "diagonal", "isotropic", "isotropic_across_components", "fixed"}, \
@@ -192,13 +192,14 @@ default="full"
     n_iter_ : int
         Number of passes over the training rows.
     best_iter_ : int
-        The pass whose parameters were kept.
+        The pass whose parameters were kept. Only after `fit`.
     stop_reason_ : {"converged", "max_iter"}
-        Why training ended.
+        Why training ended. Only after `fit`.
     loss_curve_ : list of float
         Mean training loss between checks (after `partial_fit`, of each pass), in nats.
     validation_scores_ : list of float
         At each check, what ``best_validation_score_`` says of the networks as they were then.
+        Only after `fit`; empty without ``early_stopping``.
     best_validation_score_ : float
         Estimate of the ensemble's log-likelihood on new rows, in nats: the mean over held-out rows
         by single networks, plus a lower bound (the mean less its standard error) on what averaging

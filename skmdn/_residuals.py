@@ -40,7 +40,7 @@ class ResidualFitting(NetworkFitting):
             residuals = self._residuals(X, targets, rows)
             self._reach(residuals)
             _, training = self._begin(X, residuals, rows, self._told_plan())
-            self._finish(training, rows, self._moved(X, targets, residuals, rows))
+            self._finish(training, rows, self._line_shift(X, targets, residuals, rows))
         else:
             self._start(X, targets, rows, are_all=True)
             plan = self._learn_targets(X, targets, rows)
@@ -62,7 +62,7 @@ class ResidualFitting(NetworkFitting):
         self.line_, residuals = line_through(dense(X[rows.first]), targets, rows.weights)
         return residuals
 
-    def _moved(self, X, targets, residuals, rows):
+    def _line_shift(self, X, targets, residuals, rows):
         """Return by how much lines that leave residuals are above ``line_``, (n, D), if any."""
         if self.line_ is None:
             return None
@@ -94,9 +94,9 @@ class ResidualFitting(NetworkFitting):
         _, training = other._begin(X, residuals, rows, plan)
         if not other._leads(training, np.minimum(np.maximum.accumulate(before) + surely, score)):
             return
-        other._finish(training, rows, other._moved(X, targets, residuals, rows))
-        # The former is the best of many and says what mixing gains, by which few rows overfitted
-        # promise too much; the latter says nothing of that.
+        other._finish(training, rows, other._line_shift(X, targets, residuals, rows))
+        # The first is a maximum over checks and includes the gain of mixing, which networks that
+        # overfit few rows overstate; the second has neither fault.
         leads = other.best_validation_score_ - score, other.oof_score_ - self.oof_score_
         if np.mean(leads) > surely:
             self.__dict__.update(other.__dict__)
@@ -105,7 +105,8 @@ class ResidualFitting(NetworkFitting):
         """Begin to train; return whether the first checks are better than the scores of rivals."""
         volume = self._targets.scaling.log_volume
         with training.objective.threads():
-            for rival, result in zip(rivals, training.rise(), strict=False):
+            # Rivals first: when they run out, no further check is taken.
+            for rival, result in zip(rivals, training.hold(), strict=False):
                 if result.best_score <= rival + volume:
                     return False
                 self._report(result)

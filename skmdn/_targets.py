@@ -13,7 +13,6 @@ from skmdn._scaling import (
     floors,
     target_scaling,
 )
-from skmdn.distribution.scale import Array
 from skmdn.learning.atoms import Pins, StillComponents, at_atoms, elsewhere, find_atoms
 from skmdn.learning.bounds import Bounds
 from skmdn.learning.curve import JohnsonCurve
@@ -55,38 +54,38 @@ class TargetModel:
     widest : ndarray of shape (D,)
         Variance of the component that is there for what no other reaches.
     whole_unit : ndarray of shape (D,)
-        Unit of the targets themselves, of which residuals may be what is learned.
+        Unit of the targets themselves, also where it is their residuals that are learned.
     finest_unit : ndarray of shape (D,)
         Units of y in whose squares ``reg_covar`` is the floor on variances.
     """
 
     scaling: TargetScaling
-    atoms: Array
+    atoms: np.ndarray
     pins: Pins | None
     curve: JohnsonCurve | None
     has_widest: bool
     coupling_unit: float
     grades: Grades | None
-    reach: Array
-    widest: Array
-    whole_unit: Array
-    finest_unit: Array
+    reach: np.ndarray
+    widest: np.ndarray
+    whole_unit: np.ndarray
+    finest_unit: np.ndarray
 
     @property
-    def floor(self) -> Array:
+    def floor(self) -> np.ndarray:
         """How many times as large as ``reg_covar`` the floor on variances is, (D,)."""
         return (self.finest_unit / self.scaling.unit) ** 2
 
     @property
-    def spread(self) -> Array:
-        """Unit (D,) of the targets themselves, where it is residuals that are standardised."""
+    def unit_ratio(self) -> np.ndarray:
+        """How many units of what is learned the targets' own is, (D,): 1 but for residuals."""
         return self.whole_unit / self.scaling.unit
 
     @classmethod
     def of(
         cls,
-        y: Array,
-        weights: Array,
+        y: np.ndarray,
+        weights: np.ndarray,
         noise: NoiseModel,
         n_components: int,
         n_features: int,
@@ -117,8 +116,8 @@ class TargetModel:
     @classmethod
     def of_residuals(
         cls,
-        residuals: Array,
-        weights: Array,
+        residuals: np.ndarray,
+        weights: np.ndarray,
         noise: NoiseModel,
         n_components: int,
         whole: TargetModel,
@@ -139,9 +138,9 @@ class TargetModel:
     def _learned_in(
         cls,
         scaling: TargetScaling,
-        atoms: Array,
-        y: Array,
-        weights: Array,
+        atoms: np.ndarray,
+        y: np.ndarray,
+        weights: np.ndarray,
         noise: NoiseModel,
         n_components: int,
         n_expected: float,
@@ -167,7 +166,7 @@ class TargetModel:
             finest_unit=scaling.unit,
         )
 
-    def reaching(self, y: Array) -> TargetModel:
+    def reaching(self, y: np.ndarray) -> TargetModel:
         """Return the same for targets that lie where these (n, D) are, too."""
         both = np.concatenate([self.reach, self.scaling.standardised(y)])
         return replace(self, reach=_reach_of(both))
@@ -194,7 +193,7 @@ class TargetModel:
             else fixed_variance(fixed_noise_level, self.scaling.unit[0]),
         )
 
-    def _still(self, atoms: Array, lowest: float | Array) -> StillComponents:
+    def _still(self, atoms: np.ndarray, lowest: float | np.ndarray) -> StillComponents:
         """Return what stays at atoms (A, D) that leave nothing open, and the widest component."""
         closed = atoms[~np.isnan(atoms).any(axis=1)]
         still = StillComponents.at(closed, np.ravel(lowest), self.widest)
@@ -202,7 +201,7 @@ class TargetModel:
             return still
         return GradedComponents(still.means, still.variances, self.grades)
 
-    def _floor(self, reg_covar: float, noise: NoiseModel) -> float | Array:
+    def _floor(self, reg_covar: float, noise: NoiseModel) -> float | np.ndarray:
         """Return the floor of all targets, or each one's (D, 1)."""
         if (self.floor == 1.0).all():
             return reg_covar
@@ -210,19 +209,21 @@ class TargetModel:
         return of_targets if noise.per_target else of_targets[:1]  # they have one unit
 
 
-def _reach_of(standardised: Array) -> Array:
+def _reach_of(standardised: np.ndarray) -> np.ndarray:
     """Return the least and greatest (2, D) of targets (n, D)."""
     return np.stack([standardised.min(axis=0), standardised.max(axis=0)])
 
 
-def _widest(standardised: Array) -> Array:
+def _widest(standardised: np.ndarray) -> np.ndarray:
     """Return the variance (D,) of a component that is there for what no other reaches."""
     # Three deviations, or the geometric mean of these and the farthest target: beyond a long
     # tail there may be as much again, but what is so wide is most of a mixture's variance.
     return np.maximum(_WIDEST * np.abs(standardised).max(axis=0), _WIDEST**2)
 
 
-def _grades(atoms: Array, at: Array, weights: Array, n_components: int) -> Grades | None:
+def _grades(
+    atoms: np.ndarray, at: np.ndarray, weights: np.ndarray, n_components: int
+) -> Grades | None:
     """Return what is learned of many atoms (A, D) of one target, given which rows are at them."""
     if atoms.shape[1] > 1:
         return None
@@ -232,7 +233,11 @@ def _grades(atoms: Array, at: Array, weights: Array, n_components: int) -> Grade
 
 
 def _pins_at(
-    atoms: Array, shares: Array, scaling: TargetScaling, noise: NoiseModel, n_components: int
+    atoms: np.ndarray,
+    shares: np.ndarray,
+    scaling: TargetScaling,
+    noise: NoiseModel,
+    n_components: int,
 ) -> Pins | None:
     """Return the pins of atoms that leave targets open, if there are any.
 

@@ -44,7 +44,7 @@ class Believes(PredictionSets):
     def _check_rows(self, X):
         return np.asarray(X)
 
-    def _row_numbers(self):
+    def _numbers_per_row(self):
         return 4
 
 

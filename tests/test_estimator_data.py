@@ -173,7 +173,7 @@ def test_answers_have_the_shape_of_y_and_are_the_mixtures(y, point_estimate):
     model = small(point_estimate=point_estimate).fit(X, y)
     mixture, trailing = model.predict_mixture(X), y.shape[1:]
     assert model.n_outputs_ == (y.shape[1] if y.ndim == 2 else 1)
-    n_components = 6 + (model._rare_share > 0.0)
+    n_components = 6 + (model._outlier_share > 0.0)
     assert mixture.means.shape == (60, n_components, *trailing)
     mean, std = model.predict(X, return_std=True)
     assert mean.shape == std.shape == y.shape
@@ -491,9 +491,9 @@ def test_the_parts_of_the_variance_are_those_of_the_networks(kind):
     scaling, factors = model._targets.scaling, np.broadcast_to(model._pooled_factors, n_members)
     means = np.moveaxis(loss.means(raw, factors), 1, -1)  # (E, n, D), standardised
     means = scaling.restored(means) + model._on_line(X)
-    apart = (1.0 - model._rare_share) * means.var(axis=0).reshape(y.shape)
+    apart = (1.0 - model._outlier_share) * means.var(axis=0).reshape(y.shape)
     assert_allclose(parts.between_members, apart, rtol=1e-9, atol=1e-15)
-    assert (model._rare_share > 0.0) == (kind == "no noise")
+    assert (model._outlier_share > 0.0) == (kind == "no noise")
     assert min(part.min() for part in parts) > -1e-12
     with sklearn.config_context(working_memory=0.1):
         for part, again in zip(parts, model.predict_variance_decomposition(X), strict=True):

@@ -208,7 +208,7 @@ def test_outliers_do_not_widen_the_rest(n_outliers, noise_type):
     if n_outliers > 1:  # then networks know of the others
         return
     mixture = model.predict_mixture(fresh)
-    assert mixture.n_components == 8 * 3 + 1 + (model._rare_share > 0.0)
+    assert mixture.n_components == 8 * 3 + 1 + (model._outlier_share > 0.0)
     # One is as wide as the geometric mean of three standard deviations and the farthest target.
     farthest = np.abs(spoiled - spoiled.mean()).max()
     assert_allclose(mixture.covariances[:, 8 * 3], 3.0 * spoiled.std() * farthest)
@@ -236,15 +236,15 @@ def test_a_slip_where_there_is_no_noise_is_rare_and_not_impossible(kind, noise_t
     slips[7] += y.std(axis=0)
     likely = model.score_samples(X[300:], slips)
     if noise_type == "fixed":  # where all components share one variance
-        assert model._rare_share == 0.0
+        assert model._outlier_share == 0.0
         return
     assert likely[7] > -50.0 - np.log(y.std(axis=0)).sum()
     mixture = model.predict_mixture(X[300:])
     assert_allclose(model.predict(X[300:]), mixture.mean(), rtol=1e-9)
     clean = model.score(X[300:], y[300:])
-    assert model._rare_share <= 1e-6 * 1.001
-    assert model._rare_share > 0.0 or kind == "zeros"  # where the wide component may do
-    model._rare_share = 0.0
+    assert model._outlier_share <= 1e-6 * 1.001
+    assert model._outlier_share > 0.0 or kind == "zeros"  # where the wide component may do
+    model._outlier_share = 0.0
     assert_allclose(clean, model.score(X[300:], y[300:]), atol=2e-6)
     without = model.predict_mixture(X[300:])
     floor = 1e-6 * y[:300].var(axis=0).max()  # isotropic noise has one for all targets
@@ -255,11 +255,11 @@ def test_what_is_rare_is_told_anew_by_every_fit():
     rng = np.random.default_rng(0)
     X = rng.uniform(1.0, 3.0, size=(200, 2))
     model = small(reg_covar=np.float32(0.1)).fit(X, X @ [20.0, -7.0])
-    assert model._rare_share == 1e-3  # however large the floor may be
+    assert model._outlier_share == 1e-3  # however large the floor may be
     assert_allclose(model.predict_mixture(X).weights.sum(axis=1), 1.0, rtol=1e-14)
-    assert model.partial_fit(X, rng.normal(size=200))._rare_share == 1e-3
-    assert model.fit(X, rng.normal(size=200))._rare_share == 0.0
-    assert small().partial_fit(X, X @ [20.0, -7.0])._rare_share == 0.0
+    assert model.partial_fit(X, rng.normal(size=200))._outlier_share == 1e-3
+    assert model.fit(X, rng.normal(size=200))._outlier_share == 0.0
+    assert small().partial_fit(X, X @ [20.0, -7.0])._outlier_share == 0.0
 
 
 NULLS = {  # and how far from the better one of a Gaussian and a histogram

@@ -375,10 +375,10 @@ def test_what_a_line_leaves_must_lead_at_the_first_checks(behind_at, n_asked, mo
     def asking(self, training, rivals):
         return leads(self, training, (seen.append(rival) or rival for rival in rivals))
 
-    def boasting(self, training, rows, moved=None):
-        finish(self, training, rows, moved)
-        finished.append(moved is not None)
-        if moved is None:  # in units of y, of which networks know nothing
+    def boasting(self, training, rows, line_shift=None):
+        finish(self, training, rows, line_shift)
+        finished.append(line_shift is not None)
+        if line_shift is None:  # in units of y, of which networks know nothing
             told["low"] = self.best_validation_score_ - 99.0
             told["high"] = self.best_validation_score_ = self.best_validation_score_ + 5.0
             scores = np.full(len(self.validation_scores_), told["low"])

@@ -244,4 +244,4 @@ def test_what_a_line_leaves_has_the_floor_of_the_target():
     left = TargetModel.of_residuals(rest, weights, noise, 3, whole)
     found = left.loss(noise, 3, 1e-6, 1.0).reg_covar
     assert_allclose(found[:, 0] * left.scaling.unit**2, 1e-6 * whole.finest_unit**2)
-    assert_allclose(left.spread * left.scaling.unit, y.std(axis=0), rtol=1e-6)
+    assert_allclose(left.unit_ratio * left.scaling.unit, y.std(axis=0), rtol=1e-6)

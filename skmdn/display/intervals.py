@@ -64,11 +64,14 @@ class IntervalDisplay(Display):
         self.intervals_ = ax.vlines(rank, lower[rows], upper[rows], color="tab:blue", **style)
         (self.line_,) = ax.plot(rank, median[rows], color="tab:blue", label="median")
         inside = (lower <= self.y_true) & (self.y_true <= upper)
-        for name, those, color in (("inside", inside, "black"), ("outside", ~inside, "tab:red")):
+
+        def drawn(name, those, color):
             label, shown = f"{name}: {100 * those.mean():.3g}%", those[rows]
             style = {"label": label, "s": 4, "color": color, "zorder": 2.5, **kwargs}
-            points = ax.scatter(rank[shown], self.y_true[rows[shown]], **style)
-            setattr(self, f"{name}_", points)
+            return ax.scatter(rank[shown], self.y_true[rows[shown]], **style)
+
+        self.inside_ = drawn("inside", inside, "black")
+        self.outside_ = drawn("outside", ~inside, "tab:red")
         ax.set(xlabel=f"{len(median)} rows, in the order of their medians", ylabel="y")
         ax.set_ylim(top=np.dot(ax.get_ylim(), [-0.2, 1.2]))  # room for the legend
         ax.legend(loc="upper left", ncols=2)

@@ -63,7 +63,7 @@ class MixtureDensity(MixtureBatch):
         """Slices over the rows whose temporaries stay small."""
         return blocks(len(self), numbers_per_row, _BLOCK)
 
-    def _line(self) -> tuple[Array, Array, Array]:
+    def _univariate(self) -> tuple[Array, Array, Array]:
         """Weights, means and standard deviations, (n, K) each, of mixtures of one target."""
         return self._weights, self._means[..., 0], self._scale.standard_deviations()[..., 0]
 
@@ -91,7 +91,7 @@ class MixtureDensity(MixtureBatch):
         """
         mixture, points = self._merged()._meet(y)
         if self.n_targets == 1:
-            return univariate.logpdf(points[..., 0], *mixture._line())
+            return univariate.logpdf(points[..., 0], *mixture._univariate())
         logpdf = np.empty(points.shape[:-1])
         for rows in mixture._blocks(n_leading(points) * mixture.n_components * self.n_targets):
             joint = mixture[rows]._joint_logpdf(points[..., rows, :])

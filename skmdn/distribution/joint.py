@@ -78,7 +78,7 @@ class JointMixture(OneTargetMixture):
         if prominence > 0:
             merged = self._one_target("modes(prominence=...)")
         if self.n_targets == 1:
-            points, logpdf, counts = univariate.modes(*merged._line(), prominence=prominence)
+            points, logpdf, counts = univariate.modes(*merged._univariate(), prominence=prominence)
             points = self._like_y(points)
         else:
             parts = [
@@ -92,7 +92,7 @@ class JointMixture(OneTargetMixture):
     def mode(self) -> Array:
         """Where the density is highest, shape (n,) or (n, D); see `modes`."""
         if self.n_targets == 1:
-            return self._like_y(univariate.mode(*self._merged()._line()))
+            return self._like_y(univariate.mode(*self._merged()._univariate()))
         return self.modes().points[:, 0]
 
     def region_level(
@@ -173,7 +173,7 @@ class JointMixture(OneTargetMixture):
         """
         merged = self._merged()
         if self.n_targets == 1:
-            return univariate.entropy(*merged._line())
+            return univariate.entropy(*merged._univariate())
         check_count("n_samples", n_samples)
         rng = generator(random_state)
         gaussian = merged._scale.log_determinant() + 0.5 * self.n_targets * (1 + LOG_2PI)

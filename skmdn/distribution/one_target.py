@@ -228,7 +228,7 @@ class OneTargetMixture(MixtureDensity):
                 [ 3.35514637,  6.64485363]]])
         """
         check_coverage(coverage)
-        found = univariate.region(coverage, *self._one_target("region")._line())
+        found = univariate.region(coverage, *self._one_target("region")._univariate())
         return Region(self._padded(found[0]), *found[1:])
 
     def region_coverage(self, y: npt.ArrayLike) -> Array:
@@ -282,7 +282,7 @@ class OneTargetMixture(MixtureDensity):
         mixture = self._one_target(question.__name__)
         points = [self._points(y, name, 1, self._scalar)[..., 0] for name, y in values.items()]
         mixture = mixture._repeated(max(y.shape[-1] for y in points))
-        return question(*points, *mixture._line())
+        return question(*points, *mixture._univariate())
 
     def _ask_level(self, question: Callable[..., Array], name: str, level: npt.ArrayLike) -> Array:
         """Ask at probabilities; the answers are values of y."""
@@ -297,7 +297,7 @@ class OneTargetMixture(MixtureDensity):
                 f"{name} must broadcast against the {len(self)} mixtures; several levels for all "
                 f"of them have shape (m, 1), got {levels.shape}"
             ) from None
-        return self._like_y(question(levels, *mixture._line()))
+        return self._like_y(question(levels, *mixture._univariate()))
 
     def _like_y(self, values: Array) -> Array:
         """Values (..., n) of a single target, with the target axis that y has."""

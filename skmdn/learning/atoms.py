@@ -279,7 +279,7 @@ class StillTerms:
 
     own: Array
 
-    def at(self, factor: float) -> Array:
+    def scaled(self, factor: float) -> Array:
         """Return the terms where variances are so many times as large; these stay, too."""
         return self.own
 

@@ -177,7 +177,7 @@ class Grades(ArrayParts):
         xp = namespace(y)
         nearest = xp.searchsorted(self.edges, y if xp is np else y.contiguous())
         of_atom = (y - self.values[nearest]) ** 2 / variance + xp.log(variance)
-        location, steepness, slopes = _said(numbers)
+        location, steepness, slopes = _location_and_steepness(numbers)
         upper, lower = (
             (end[nearest] - location) * steepness for end in (self.cuts[1:], self.cuts)
         )
@@ -193,7 +193,7 @@ class Grades(ArrayParts):
         factors : float or ndarray of shape (E,)
             What s^2 is multiplied by.
         """
-        location, steepness, _ = _said(numbers)
+        location, steepness, _ = _location_and_steepness(numbers)
         if np.ndim(factors):
             factors = converted(np.reshape(factors, (-1, 1, 1)), shares)
         steepness = steepness * factors**-0.5
@@ -219,7 +219,7 @@ class GradedTerms(StillTerms):
 
     cells: Cells
 
-    def at(self, factor: float) -> Array:
+    def scaled(self, factor: float) -> Array:
         """Return the terms where s^2, too, is so many times as large."""
         return namespace(self.own).concatenate([self.own, self.cells.terms(factor)], axis=1)
 
@@ -272,7 +272,7 @@ class GradedComponents(StillComponents):
         logits[:], numbers[:] = self.grades.starting_logits, self.grades.starting_numbers()
 
 
-def _said(numbers: Array) -> tuple[Array, Array, Array]:
+def _location_and_steepness(numbers: Array) -> tuple[Array, Array, Array]:
     """Return mu, 1 / s (E, M, B), and the slopes (E, 2, M, B) of mu and log s."""
     xp = namespace(numbers)
     bounded = _BOUND * xp.tanh(numbers / _BOUND)

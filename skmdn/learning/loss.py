@@ -14,7 +14,7 @@ variance, sigma^2 = reg_covar + exp(a):
     d nll / d a_kd     = p_k (1 - z_kd e_kd) / 2 * exp(a_kd) / sigma_kd^2
     d nll / d c_kij    = -p_k z_ki r_kj        (T_ij = -c_ij below the diagonal)
 
-A coupling c may be said in a unit of its own; the gradient by what is said is in that unit, too.
+A raw coupling is c / coupling_unit; its gradient is the one above times that unit.
 
 With a curve m (see `skmdn.learning.curve`) the raw location is u, mu = m(u), and a component is
 what a normal distribution of u becomes to first order. With M_k = diag(m'(u_k)), else as before,
@@ -141,9 +141,8 @@ class MixtureLoss(ArrayParts):
     def _shapes(self) -> tuple[tuple[int, ...], ...]:
         k, d, still = self.n_components, self.n_targets, self.still
         n_logits, numbers = (0, (0,)) if still is None else (still.n_logits, still.numbers_shape)
-        variances = self.noise.variance_shape(k, d) if self.noise.learned else (0, 1)
         couplings = (k, self.noise.n_couplings(1, d))
-        return (k + n_logits,), (k, d), variances, couplings, numbers
+        return (k + n_logits,), (k, d), self.noise.variance_shape(k, d), couplings, numbers
 
     def split(self, raw: Array) -> Parts:
         """View raw outputs (E, P, B) as what they say."""
@@ -337,20 +336,20 @@ class MixtureLoss(ArrayParts):
 
     @staticmethod
     def _factor(found: Components, sds: np.ndarray) -> np.ndarray | None:
-        """Return Cholesky factors (E, K, B, D, D) of components, if targets are coupled."""
+        """Return Cholesky factors (E, B, K, D, D) of components, if targets are coupled."""
         if found.couplings.shape[2] == 0:
             return None
         if found.slope is None:
             return covariance_factor(found.couplings, sds)
         of_locations = covariance_factor(found.couplings, sds / found.slope)
-        return of_locations * np.moveaxis(found.slope, 2, -1)[..., None]
+        return of_locations * np.moveaxis(found.slope, -1, 1)[..., None]
 
 
 def _joined(terms: Array, still: StillTerms | None, factor: float = 1.0) -> Array:
     """Return terms (E, K, B), and behind them those of what stays."""
     if still is None:
         return terms
-    return namespace(terms).concatenate([terms, still.at(factor)], axis=1)
+    return namespace(terms).concatenate([terms, still.scaled(factor)], axis=1)
 
 
 def _summed_to(shared: Array, terms: Array) -> Array:

@@ -52,7 +52,9 @@ class NoiseModel:
         return self.n_variances(n_components, n_targets) == n_components * n_targets
 
     def variance_shape(self, n_components: int, n_targets: int) -> tuple[int, int]:
-        """Return the shape of the free variances, broadcastable against ``(K, D)``."""
+        """Return the shape of the free variances, broadcastable against ``(K, D)``, if any."""
+        if not self.learned:
+            return 0, 1
         return (
             n_components if self.per_component else 1,
             n_targets if self.per_target else 1,
@@ -61,7 +63,7 @@ class NoiseModel:
     def n_variances(self, n_components: int, n_targets: int) -> int:
         """Return how many raw outputs the variances take."""
         rows, columns = self.variance_shape(n_components, n_targets)
-        return rows * columns * self.learned
+        return rows * columns
 
     def n_couplings(self, n_components: int, n_targets: int) -> int:
         """Return how many raw outputs the regression coefficients in ``T`` take."""
@@ -142,10 +144,10 @@ def covariance_factor(couplings: np.ndarray, sds: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    ndarray of shape (E, K, B, D, D)
+    ndarray of shape (E, B, K, D, D)
     """
-    rows = np.moveaxis(couplings, 2, -1)
-    factor = np.moveaxis(sds, 2, -1)[..., None] * np.eye(sds.shape[2])
+    rows = np.moveaxis(couplings, -1, 1)
+    factor = np.moveaxis(sds, -1, 1)[..., None] * np.eye(sds.shape[2])
     for i, own in regressions(sds.shape[2]):
         factor[..., i, :i] = (rows[..., None, own] @ factor[..., :i, :i])[..., 0, :]
     return factor

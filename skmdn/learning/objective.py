@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .arrays import Array, as_array, as_tensor
-from .calibration import search_factors, settled_factors, training_score
+from .judging import search_factors, settled_factors, training_score
 from .loss import MixtureLoss
 from .network import Architecture, raw_outputs
 from .shares import Batch, Share
@@ -134,7 +134,7 @@ class MixtureObjective:
         alone = self.n_threads > 1 or are_few(self.n_products)
         return one_thread() if alone else nullcontext()
 
-    def rows(self, positions: Tensor) -> Tensor:
+    def training_rows(self, positions: Tensor) -> Tensor:
         """Return the rows (E, B) of the members at positions (B,) of their training rows."""
         return (positions + (self.offsets + self.n_held_out)) % self.n_rows
 
@@ -154,7 +154,7 @@ class MixtureObjective:
         # One look-up for many batches, as far as they stay in a cache.
         numbers = self.batch_size * len(self.offsets) * self.table.shape[1]
         for positions in order.split(max(1, _CACHED_NUMBERS // numbers)):
-            x, y, weights = map(as_array, self._gather(self.rows(positions.flatten())))
+            x, y, weights = map(as_array, self._gather(self.training_rows(positions.flatten())))
             for start in range(0, weights.shape[1], self.batch_size):
                 own = slice(start, start + self.batch_size)
                 yield x[:, own], y[..., own], weights[:, own] if self.is_weighted else None

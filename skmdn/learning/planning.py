@@ -20,7 +20,7 @@ from .initialization import starting_point
 from .loss import MixtureLoss
 from .network import Architecture
 from .objective import MixtureObjective, equal_batch_size, held_out_share, rows_held_out
-from .rows import MOST_SAMPLED, sample_of
+from .rows import sample_of
 from .sizes import FEW_TARGETS, FEWEST_SHARING, MANY_ROWS, USUAL_UNITS
 from .training import LEAST_LEARNED, Training, TrainingOptions
 from .trials import Smoothness, Trial
@@ -62,6 +62,8 @@ class _Contest(NamedTuple):
     least_lead: float
 
 
+#: How many times as high as usual the frequencies for smooth functions start.
+_LOW = 0.25
 #: What suits most data.
 USUAL = Smoothness(0.02, 1.0)
 #: What suits ragged functions, where rows are many enough to show one.
@@ -81,14 +83,16 @@ _CLEARLY = 0.01
 _OF_FEW_ROWS = _Contest(-0.05, 6, _CLEARLY)
 #: Several targets share the layers, so that what suits these shows later.
 _OF_SEVERAL = _Contest(-0.05, 15, 0.0)
-#: Nats that few rows without noise have learned early on. They go on learning for long, by which
-#: the usual is better in the end: nothing else is tried.
-_NO_NOISE = 0.9
+#: Nats that few rows have learned early on where there is no noise. They go on learning for long,
+#: by which the usual is better in the end: nothing else is tried.
+_LEARNED_EARLY = 0.9
 #: Few rows that are fewer than this for each feature call for smoothness in any case; of one
 #: target, a trial would take up to two fifths of the fit, and change little.
 _ROWS_A_FEATURE = 20
-#: What they begin with.
-_OF_WIDE_DATA = Smoothness(0.1, 0.25)
+#: What suits these.
+_WIDE = Smoothness(0.1, _LOW)
+#: Fewest and most rows that the decay of smooth functions follows.
+_DECAY_ROWS = (256, 2**16)
 #: The share of the decay of smooth functions that is enough for those of few targets, of rows that
 #: are not very many.
 _SHARE_OF_DECAY = 0.5
@@ -104,8 +108,9 @@ def smooth(n_rows: int, n_units: int = USUAL_UNITS, share: float = 1.0) -> Smoot
     A decay of 8 / sqrt(n) is about the best there, from 0.4 for 400 rows to 0.1 for 7,000. It is
     at most 0.5, and 1/32 at the least; times the root of how much wider than usual layers are.
     """
-    decay = 8.0 / math.sqrt(min(max(n_rows, 256), MOST_SAMPLED))
-    return Smoothness(share * decay * math.sqrt(max(1.0, n_units / USUAL_UNITS)), 0.25)
+    fewest, most = _DECAY_ROWS
+    decay = 8.0 / math.sqrt(min(max(n_rows, fewest), most))
+    return Smoothness(share * decay * math.sqrt(max(1.0, n_units / USUAL_UNITS)), _LOW)
 
 
 def _candidates(
@@ -176,10 +181,9 @@ def plan_training(
     Another smoothness than the usual one must suit held-out rows better, as networks tell from how
     well they begin: a few where rows are many, else all. Where five or more share all rows among
     them to hold out, what mixing them gains is carried over to the members that are to be
-    trained. Ragged ones, which err each its own way, gain most. Where rows are many, the usual
-    trial ends within its checks and what mixing surely gains is hardly anything, no more than
-    these few are worth training. Where the trial that is chosen has all networks, and all rows are
-    looked at, it is the beginning of their training, which goes on from there.
+    trained. Ragged ones, which err each its own way, gain most. If rows are many, the usual trial
+    converges within its checks, and mixing surely gains hardly anything, the few networks of the
+    trial are enough. If the chosen trial has all networks and all rows, training goes on from it.
 
     Parameters
     ----------
@@ -197,7 +201,7 @@ def plan_training(
     n_rows, n_members = len(table), architecture.n_members
     are_few = n_rows < MANY_ROWS
     is_wide = n_rows < min(_ROWS_A_FEATURE * architecture.n_features, MANY_ROWS)
-    start = _OF_WIDE_DATA if is_wide else USUAL
+    start = _WIDE if is_wide else USUAL
     is_clear = is_wide and loss.n_targets == 1
     if is_clear or (are_few and n_members < FEWEST_SHARING):
         return TrainingPlan(start, n_members)
@@ -241,4 +245,4 @@ def _tells(first: Trial, n_rows: int) -> bool:
     if n_rows >= MANY_ROWS:
         checks = _EARLY, _OF_ROUGH.n_checks
         return any(first.scores(n).learned() >= LEAST_LEARNED for n in checks)
-    return first.scores(_EARLY).learned() <= _NO_NOISE
+    return first.scores(_EARLY).learned() <= _LEARNED_EARLY

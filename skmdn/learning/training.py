@@ -236,7 +236,7 @@ def _counted(
 class Training:
     """Train until the held-out score no longer rises, or for ``max_iter`` passes.
 
-    It can be looked at on its way: what `rise` and `fall` yield is there at each check, and
+    It can be looked at on its way: what `hold` and `anneal` yield is there at each check, and
     nothing is done before the next one is asked for.
 
     Parameters
@@ -267,31 +267,31 @@ class Training:
         self, report: Callable[[TrainingResult], None] = lambda result: None
     ) -> TrainingResult:
         """Go on to the end; ``report`` is called after each check on the way."""
-        for result in chain(self.rise(), self.fall()):
+        for result in chain(self.hold(), self.anneal()):
             report(result)
         if self.has_batches:
             self.result.stop_reason = "converged"
         return self.result
 
-    def rise(self) -> Iterator[TrainingResult]:
+    def hold(self) -> Iterator[TrainingResult]:
         """Go on until the step should begin to fall; yield the result so far at each check."""
-        return self.descend(repeat(self.options.learning_rate), self.options.tol, self.patience)
+        return self.take_steps(repeat(self.options.learning_rate), self.options.tol, self.patience)
 
-    def fall(self) -> Iterator[TrainingResult]:
+    def anneal(self) -> Iterator[TrainingResult]:
         """Go back to the best, and let the step fall to zero from there on.
 
         Again, from less and for longer, where its later half still found something clearly better.
         """
-        size, is_rising = self.options.learning_rate, True
-        while is_rising and self.has_batches:
+        size, still_learning = self.options.learning_rate, True
+        while still_learning and self.has_batches:
             self.return_to_best()
             size, n_steps = size * _FALL_FROM, self.fall_length()
             falling = (size * (1.0 - i / n_steps) ** 2 for i in range(n_steps))
             best, n_before = self.result.best_score, len(self.result.scores)
-            yield from self.descend(falling, 0.0, self.late_patience)
+            yield from self.take_steps(falling, 0.0, self.late_patience)
             scores = self.result.scores[n_before:]
             of_half = max([best, *scores[: len(scores) // 2]])
-            is_rising = self.result.best_score > of_half + LEAST_LEARNED
+            still_learning = self.result.best_score > of_half + LEAST_LEARNED
 
     def patience(self) -> float:
         """Return how many checks to wait for a better score before the step falls."""
@@ -311,7 +311,7 @@ class Training:
         share = _FALL_SHARE if self.learned() >= LEAST_LEARNED else 0.0
         return max(_LEAST_FALL, self.steps_per_check, int(share * self.result.n_steps))
 
-    def descend(
+    def take_steps(
         self, sizes: Iterable[float], tol: float, patience: Callable[[], float]
     ) -> Iterator[TrainingResult]:
         """Take steps of these sizes until the score has not risen by ``tol`` for a while.

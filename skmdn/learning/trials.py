@@ -83,7 +83,7 @@ class Trial:
         self.smoothness, self.objective = smoothness, objective
         with objective.threads():
             self.training = Training(objective, options, generator)
-        self.results = self.training.rise()
+        self.results = self.training.hold()
         self.mixed: list[float] = []
         self.gains: list[float] = []
         #: Whether the training is known to have ended.

@@ -12,12 +12,10 @@ from scipy.optimize import minimize_scalar
 from skmdn.learning.calibration import (
     _best_steps,
     _share_by_moments,
-    _vertex,
     calibrate,
     pooled_factors,
-    search_factors,
-    settled_factors,
 )
+from skmdn.learning.judging import search_factors, settled_factors, vertex
 
 VARIANCE = 0.01  # what every member believes
 
@@ -176,11 +174,11 @@ def test_factors_that_change_nothing_stay():
 
 def test_the_vertex_of_scores_lies_between_them():
     steps = torch.arange(9, dtype=torch.float64)
-    nearest, step, height = _vertex(3.0 - 2.0 * (steps - 4.3) ** 2, stay=2)
+    nearest, step, height = vertex(3.0 - 2.0 * (steps - 4.3) ** 2, stay=2)
     assert (nearest, step, height) == (4, pytest.approx(2.3), pytest.approx(3.0))
-    assert _vertex(steps, stay=2) == (8, 6.0, 8.0)
-    assert _vertex(-steps, stay=2) == (0, -2.0, 0.0)
-    assert _vertex(torch.tensor([0.0, 1.0, 1.0, 0.0]), stay=0)[1] == 1.5
+    assert vertex(steps, stay=2) == (8, 6.0, 8.0)
+    assert vertex(-steps, stay=2) == (0, -2.0, 0.0)
+    assert vertex(torch.tensor([0.0, 1.0, 1.0, 0.0]), stay=0)[1] == 1.5
 
 
 NAN, INF = torch.nan, torch.inf
@@ -196,7 +194,7 @@ NOTHING_TO_GAIN = {
 
 @pytest.mark.parametrize("scores", NOTHING_TO_GAIN.values(), ids=NOTHING_TO_GAIN)
 def test_where_there_is_nothing_to_gain_factors_stay(scores):
-    assert _vertex(torch.tensor(scores, dtype=torch.float64), stay=2)[:2] == (2, 0.0)
+    assert vertex(torch.tensor(scores, dtype=torch.float64), stay=2)[:2] == (2, 0.0)
 
 
 @pytest.mark.parametrize("start", [3.6, 4.4, 6.5])

@@ -55,7 +55,7 @@ def test_targets_vary_together_along_their_curves():
     curve = JohnsonCurve.fit(np.exp(draw(40, 3)), np.ones(40))
     straight = MixtureLoss(2, 3, NOISE_MODELS["full"], 1e-30)
     raw = draw(2, straight.n_outputs, 4)
-    slope = np.moveaxis(curve.at(straight.split(raw)[1])[1], 2, -1)
+    slope = np.moveaxis(curve.at(straight.split(raw)[1])[1], -1, 1)
     of_u = straight.parameters(raw).factor
     found = MixtureLoss(2, 3, straight.noise, 1e-30, curve=curve).parameters(raw).factor
     expected = slope[..., :, None] * (of_u @ of_u.swapaxes(-1, -2)) * slope[..., None, :]

@@ -22,7 +22,7 @@ def objective(n_members, n_held_out, n_mixed=None):
 def held_out(work):
     """The rows (E, n) that members hold out; they learn from all others."""
     rows = work.held_out_rows(torch.arange(work.n_held_out))
-    learned = work.rows(torch.arange(work.n_train))
+    learned = work.training_rows(torch.arange(work.n_train))
     for out, others in zip(rows.tolist(), learned.tolist(), strict=True):
         assert sorted(out + others) == list(range(20))
     return rows.tolist()

@@ -66,7 +66,7 @@ def trials(monkeypatch):
             return SimpleNamespace(
                 tried=tried,
                 objective=objective,
-                rise=lambda: checks,
+                hold=lambda: checks,
                 judge_anew=lambda: self.judged_anew.append(objective.n_mixed),
             )
 
@@ -360,7 +360,7 @@ def trial(*scores):
     """A training of five members with such scores."""
     objective = SimpleNamespace(loss=SimpleNamespace(n_targets=1), threads=nullcontext, gain=0.0)
     results = [SimpleNamespace(scores=scores[: i + 1]) for i in range(len(scores))]
-    training = SimpleNamespace(rise=lambda: iter(results))
+    training = SimpleNamespace(hold=lambda: iter(results))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("skmdn.learning.trials.Training", lambda *args: training)
         return module.Trial(USUAL, objective, OPTIONS, torch.Generator())

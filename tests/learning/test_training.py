@@ -166,13 +166,13 @@ def test_a_training_goes_from_check_to_check():
     rows = randn(40, 2) + 3.0
     bowl = Bowl(rows, rows.mean(0))
     training = Training(bowl, options(), generator())
-    rise = training.rise()
+    held = training.hold()
     assert len(bowl.judged) == 1  # the start
-    first = next(rise)
+    first = next(held)
     assert first.n_steps == STEPS_PER_CHECK
     whole = train(Bowl(rows, rows.mean(0)), options(), generator())
     assert first.scores == whole.scores[:1]
-    assert next(rise).scores == whole.scores[:2]
+    assert next(held).scores == whole.scores[:2]
     assert first.n_steps == 2 * STEPS_PER_CHECK
     found = training.finish()
     assert found.scores == whole.scores
@@ -188,10 +188,10 @@ def test_what_rises_ends_where_the_step_would_fall_and_may_wait_for_longer():
         return Training(bowl, options(n_iter_no_change=patience), generator())
 
     begun, patient = training(4), training(7)
-    assert len(list(begun.rise())) == 4
-    assert not list(begun.rise())
+    assert len(list(begun.hold())) == 4
+    assert not list(begun.hold())
     begun.options = patient.options
-    assert len(list(begun.rise())) == 3
+    assert len(list(begun.hold())) == 3
     expected, found = (each.finish() for each in (patient, begun))
     assert found.scores == expected.scores
     assert_array_equal(found.flat, expected.flat)
@@ -203,7 +203,7 @@ def test_a_training_keeps_nothing_alive_afterwards():
     gc.disable()
     try:
         training = Training(Bowl(randn(40, 2)), options(), generator())
-        next(training.rise())
+        next(training.hold())
         training.finish()
         gone = weakref.ref(training.objective)
         del training
@@ -216,14 +216,14 @@ def test_what_is_judged_anew_is_what_others_must_beat():
     rows = randn(40, 2) + 3.0
     bowl, other = (Bowl(rows, rows.mean(0)) for _ in range(2))
     training, twin = (Training(each, options(), generator()) for each in (bowl, other))
-    rise, of_twin = training.rise(), twin.rise()
+    held, of_twin = training.hold(), twin.hold()
     for _ in range(3):
-        next(rise), next(of_twin)
+        next(held), next(of_twin)
     judge = bowl.judge
     bowl.judge = lambda flat: judge(flat) - 100.0
     training.judge_anew()
     for _ in range(2):
-        next(rise), next(of_twin)
+        next(held), next(of_twin)
     shifted = [score - 100.0 for score in twin.result.scores]
     assert training.result.scores == pytest.approx(shifted, abs=1e-9)
     assert training.result.best_score == max(training.result.scores)
@@ -239,7 +239,7 @@ def test_the_fall_must_beat_the_best_however_little_it_rose():
     """A score that rose by less than ``tol`` does not end the wait, but is kept."""
     rows = torch.full((20, 2), 5.0)
     training = Training(Bowl(rows, goal=rows[0]), options(tol=1e9), generator())
-    list(training.rise())
+    list(training.hold())
     assert training.mark < training.result.best_score
     training.return_to_best()
     assert (training.mark, training.stale) == (training.result.best_score, 0)

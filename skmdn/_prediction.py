@@ -136,35 +136,12 @@ def quantile_levels(quantiles) -> np.ndarray:
     return levels[:, None]
 
 
-class LogLikelihoodScore:
-    """Scores an estimator by the log-density its ``score_samples(X, y)`` returns for each row."""
+class RowChecks:
+    """Checks of the rows and targets that a fitted estimator is asked about."""
 
     n_features_in_: int
     n_outputs_: int
     _y_ndim: int
-    score_samples: Callable[..., np.ndarray]
-
-    def score(self, X, y, sample_weight=None):
-        """Return the mean conditional log-likelihood: larger is better.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        sample_weight : array-like of shape (n_samples,), default=None
-
-        Returns
-        -------
-        float
-            (Weighted) mean of `score_samples`, in nats.
-        """
-        log_density = self.score_samples(X, check_targets(y))
-        if sample_weight is not None:
-            with naming("sample_weight"):
-                sample_weight = _check_sample_weight(
-                    sample_weight, log_density, ensure_non_negative=True
-                )
-        return float(np.average(log_density, weights=sample_weight))
 
     def __sklearn_is_fitted__(self) -> bool:
         """Say whether `fit` has been called, without scikit-learn's look at every attribute."""
@@ -203,6 +180,35 @@ class LogLikelihoodScore:
                 f"{self.n_outputs_}"
             )
         return y.reshape(len(y), -1) if self._y_ndim == 2 else y.ravel()
+
+
+class LogLikelihoodScore(RowChecks):
+    """Scores an estimator by the log-density its ``score_samples(X, y)`` returns for each row."""
+
+    score_samples: Callable[..., np.ndarray]
+
+    def score(self, X, y, sample_weight=None):
+        """Return the mean conditional log-likelihood: larger is better.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        float
+            (Weighted) mean of `score_samples`, in nats.
+        """
+        # Without a y, `score_samples` would return the negative entropy.
+        log_density = self.score_samples(X, check_targets(y))
+        if sample_weight is not None:
+            with naming("sample_weight"):
+                sample_weight = _check_sample_weight(
+                    sample_weight, log_density, ensure_non_negative=True
+                )
+        return float(np.average(log_density, weights=sample_weight))
 
 
 class MixturePredictions(LogLikelihoodScore):
@@ -288,6 +294,11 @@ class MixturePredictions(LogLikelihoodScore):
         -------
         ndarray of shape (n_samples, n_quantiles) or (n_samples, n_outputs, n_quantiles)
             In the units of y.
+
+        Raises
+        ------
+        ValueError
+            If a level is not inside (0, 1), or levels have several axes.
         """
         levels = quantile_levels(quantiles)
         return self._answers(X, lambda m: per_target(m, lambda one: one.ppf(levels).T))

@@ -379,6 +379,11 @@ default="full"
         -------
         MDNRegressor
             The estimator itself. After an error it is as it was before.
+
+        Raises
+        ------
+        ValueError
+            As for `fit`, or if what decides the sizes of networks is another than before.
         """
         with torch.no_grad(), np.errstate(all="ignore"):
             return replaced(self, lambda model: model._partial_fit(X, y, sample_weight))

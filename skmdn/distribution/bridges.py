@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 from sklearn.utils.validation import check_is_fitted
 
 from skmdn.distribution.density import RandomState
@@ -97,6 +98,9 @@ class ScipyJointMixture:
 
 def from_gaussian_mixture(model: Any) -> tuple[Array, Array, Scale]:
     """Weights, means and scale of a fitted `sklearn.mixture.GaussianMixture`, as one row."""
+    if not isinstance(model, GaussianMixture | BayesianGaussianMixture):
+        kind = type(model).__name__
+        raise TypeError(f"model must be a GaussianMixture or BayesianGaussianMixture; got {kind}")
     check_is_fitted(model, "covariances_")
     # Copies: the model may be fitted again, and to single precision.
     weights, means = (np.array(part[None], np.float64) for part in (model.weights_, model.means_))

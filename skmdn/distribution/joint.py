@@ -117,6 +117,11 @@ class JointMixture(OneTargetMixture):
         ndarray of shape (n,)
             In nats.
 
+        Raises
+        ------
+        ValueError
+            If the coverage is not inside (0, 1), or ``n_samples`` is no positive integer.
+
         Examples
         --------
         >>> from skmdn import NormalMixture

@@ -210,6 +210,13 @@ class NormalMixture(JointMixture):
         NormalMixture
             A batch of one mixture of D targets.
 
+        Raises
+        ------
+        TypeError
+            If the model is none of these.
+        NotFittedError
+            If it is not fitted.
+
         Examples
         --------
         The regression that a joint density of (x, y) implies:

@@ -121,6 +121,11 @@ class OneTargetMixture(MixtureDensity):
         lower, upper : ndarray of shape (n,)
             In units of y.
 
+        Raises
+        ------
+        ValueError
+            If the coverage is not inside (0, 1), or there are several targets.
+
         Examples
         --------
         >>> from skmdn import NormalMixture
@@ -144,6 +149,11 @@ class OneTargetMixture(MixtureDensity):
         Returns
         -------
         ndarray of shape (..., n)
+
+        Raises
+        ------
+        ValueError
+            If a exceeds b, or there are several targets.
 
         Examples
         --------
@@ -169,6 +179,11 @@ class OneTargetMixture(MixtureDensity):
         -------
         ndarray of shape (..., n)
             In units of y.
+
+        Raises
+        ------
+        ValueError
+            If the level is not inside (0, 1), or there are several targets.
 
         Examples
         --------

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
+from sklearn.cluster import KMeans
 from sklearn.exceptions import NotFittedError
 from sklearn.mixture import GaussianMixture
 
@@ -249,6 +250,11 @@ def test_from_sklearn_keeps_what_the_model_was():
     model.means_ += 1.0
     model.weights_ *= 0.5
     assert_array_equal(mixture.mean(), before)
+
+
+def test_from_sklearn_wants_a_mixture():
+    with pytest.raises(TypeError, match=r"^model must be a GaussianMixture or .*; got KMeans$"):
+        NormalMixture.from_sklearn(KMeans())
 
 
 def test_from_sklearn_wants_a_fitted_model():

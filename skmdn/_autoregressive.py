@@ -9,12 +9,12 @@ import numpy as np
 from scipy import sparse
 from scipy.stats import qmc
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, _fit_context, clone
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
 from skmdn._prediction import (
     LogLikelihoodScore,
     check_training_rows,
+    own_random_state,
     quantile_levels,
     replaced,
     row_blocks,
@@ -145,7 +145,7 @@ class AutoregressiveMDNRegressor(
         self._y_ndim = y.ndim
         y = y.reshape(len(y), -1)
         self.n_outputs_ = y.shape[1]
-        rng = check_random_state(self.random_state)
+        rng = own_random_state(self.random_state)
         self.order_ = self._checked_order(rng)
         estimators = []
         for position, target in enumerate(self.order_):
@@ -292,7 +292,7 @@ class AutoregressiveMDNRegressor(
             draws; see the notes.
         """
         tail = (1 - check_coverage(coverage)) / 2
-        return self.predict_quantiles(X, [tail, 1 - tail])
+        return self.predict_quantiles(X, [tail, min(1 - tail, np.nextafter(1, 0))])
 
     def _answers(self, X, answer: Callable[[NormalMixture, int], np.ndarray]) -> np.ndarray:
         """Ask each target's mixtures of n rows; answers are (n, D, ...), for a 1-D y (n, ...)."""

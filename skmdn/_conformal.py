@@ -32,7 +32,11 @@ _LEAST_OUTSIDE = 1e-9
 _LARGEST_TAIL_SCORE = -math.log(_LEAST_OUTSIDE)
 #: Draws of several targets that rank a density among all of its row's.
 _N_DRAWS = 1000
-#: What scores and sets are rounded by, at most: y at the very border of its set stays inside.
+#: By how much sets are larger than they need be, as a share of the score and in nats: y at the
+#: very border of its set, or at the peak that is all of it, stays inside. Ends of regions are
+#: right to 1e-9 of the probability.
+_SLACK = 1e-6
+#: Products of coverages and numbers of rows are whole numbers up to this.
 _ROUNDING = 1e-9
 
 
@@ -265,7 +269,7 @@ def threshold(scores: Array, coverage: float) -> Array:
         raise ValueError(
             f"coverage={coverage} needs calibration on {needed} rows or more, and there were {m}"
         )
-    return np.asarray(scores[rank - 1] * (1 + _ROUNDING) + _ROUNDING)
+    return np.asarray(scores[rank - 1] * (1 + _SLACK) + _SLACK)
 
 
 # Equal-tailed intervals (Chernozhukov, Wuethrich & Zhu 2021, PNAS 118:e2107794118) ---------------

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import _check_sample_weight
 
-from skmdn._networks import NetworkMixtures, own_random_state, torch_device
+from skmdn._networks import NetworkMixtures, torch_device
 from skmdn._out_of_fold import HeldOut
-from skmdn._prediction import check_training_rows, naming
+from skmdn._prediction import check_training_rows, naming, own_random_state
 from skmdn._targets import TargetModel
 from skmdn.learning.calibration import calibrate
 from skmdn.learning.features import NormalScores

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import svd
-from sklearn.preprocessing import StandardScaler
 
-from skmdn.learning.rows import effective_number, exponents_of
+from skmdn.learning.rows import effective_number, exponents_of, mean_and_unit
 
 #: Penalties that are tried, relative to the rows, whose features have unit variance.
 _PENALTIES = np.logspace(-6, 3, 19)
@@ -81,15 +80,15 @@ def line_through(X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[Lin
     """
     exponents = exponents_of(X)
     X = np.ldexp(X, -exponents)
-    of_X, of_y = (StandardScaler().fit(part, sample_weight=weights) for part in (X, y))
+    (centre, unit), (level, unit_of_y) = (mean_and_unit(part, weights) for part in (X, y))
     roots = np.sqrt(weights)[:, None]
-    axes, sizes, directions = svd(roots * of_X.transform(X), full_matrices=False)
-    residuals, shrunk = _least_left_out(axes, sizes, roots * of_y.transform(y), weights)
-    slopes = directions.T @ (shrunk * of_y.scale_) / of_X.scale_[:, None]
+    axes, sizes, directions = svd(roots * ((X - centre) / unit), full_matrices=False)
+    residuals, shrunk = _least_left_out(axes, sizes, roots * ((y - level) / unit_of_y), weights)
+    slopes = directions.T @ (shrunk * unit_of_y) / unit[:, None]
     lowest, highest = X.min(axis=0), X.max(axis=0)
     far = _FARTHEST * (highest - lowest)
-    line = Line(exponents, lowest - far, highest + far, of_X.mean_, slopes, of_y.mean_)
-    return line, residuals / roots * of_y.scale_
+    line = Line(exponents, lowest - far, highest + far, centre, slopes, level)
+    return line, residuals / roots * unit_of_y
 
 
 def _least_left_out(

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 
 from skmdn._conformal import PredictionSets
 from skmdn._line import Line
@@ -357,12 +356,3 @@ def torch_device(name):
         reason = str(error).partition("\n")[0]
         raise ValueError(f"device {name!r} is none that torch has here: {reason}") from None
     return name
-
-
-def own_random_state(random_state):
-    """Return the model's own random state; one that is given is advanced by a draw."""
-    if random_state is None:
-        return np.random.RandomState()  # afresh: the global state is the caller's
-    if isinstance(random_state, np.random.RandomState):
-        return np.random.RandomState(random_state.randint(2**31))
-    return check_random_state(random_state)

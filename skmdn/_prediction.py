@@ -8,7 +8,13 @@ from contextlib import contextmanager
 
 import numpy as np
 from sklearn.preprocessing import LabelEncoder
-from sklearn.utils import check_array, check_consistent_length, column_or_1d, gen_batches
+from sklearn.utils import (
+    check_array,
+    check_consistent_length,
+    check_random_state,
+    column_or_1d,
+    gen_batches,
+)
 from sklearn.utils._chunking import get_chunk_n_rows
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
@@ -61,6 +67,15 @@ def replaced(estimator, learn: Callable):
     return estimator
 
 
+def own_random_state(random_state):
+    """Return the model's own random state; one that is given is advanced by a draw."""
+    if random_state is None:
+        return np.random.RandomState()  # afresh: the global state is the caller's
+    if isinstance(random_state, np.random.RandomState):
+        return np.random.RandomState(random_state.randint(2**31))
+    return check_random_state(random_state)
+
+
 @contextmanager
 def naming(argument: str) -> Iterator[None]:
     """Put its name before errors that do not name it, scikit-learn's about shapes, say."""
@@ -103,6 +118,9 @@ def check_targets(y) -> np.ndarray:
 def check_training_rows(estimator, X, y, reset: bool = True):
     """Return X and float64 targets (n,) or (n, D) to learn from, or an error that names them."""
     y = check_targets(y)
+    if len(y) == 0:  # which scikit-learn would say of X
+        with naming("y"):
+            check_consistent_length(X, y)
     refuse_dates("X", X)
     with naming("X"):
         return validate_data(
@@ -208,6 +226,7 @@ class LogLikelihoodScore(RowChecks):
                 sample_weight = _check_sample_weight(
                     sample_weight, log_density, ensure_non_negative=True
                 )
+            sample_weight /= sample_weight.max() or 1.0  # sums of huge ones would overflow
         return float(np.average(log_density, weights=sample_weight))
 
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.special import ndtri
-from sklearn.preprocessing import StandardScaler
 
-from skmdn.learning.rows import effective_number
+from skmdn.learning.rows import effective_number, mean_and_unit
 
 #: Variances of what varies by less have lost their digits.
 _LEAST_SPREAD = 1e-150
@@ -154,17 +153,16 @@ def target_scaling(
         If the variance of y is beyond float64, or below it but not zero.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        scaler = StandardScaler().fit(y, sample_weight=weights)
-    scale = scaler.scale_
-    if not np.isfinite(scale).all():
+        mean, unit = mean_and_unit(y, weights)
+    if not np.isfinite(unit).all():
         raise ValueError("y is too large: its variance is beyond float64")
     spread = np.ptp(y, axis=0)
     varies = spread > 0
     if np.max(least) == 0.0 and (varies & (spread < _LEAST_SPREAD)).any():
         raise ValueError(f"y is too small: it varies by {spread[varies].min():.3g}")
     if one_unit and varies.any():
-        scale[:] = np.sqrt(np.mean(scale[varies] ** 2))
-    return TargetScaling(scaler.mean_, np.maximum(scale, least))
+        unit[:] = np.sqrt(np.mean(unit[varies] ** 2))
+    return TargetScaling(mean, np.maximum(unit, least))
 
 
 def fixed_variance(fixed_noise_level: float, unit: float) -> float:

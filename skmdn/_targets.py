@@ -26,6 +26,8 @@ from skmdn.learning.rows import effective_number, sample_of
 _MOST_GRADES = 3
 #: Standard deviations of all targets that the wide component has at least.
 _WIDEST = 3.0
+#: Farthest that targets may be when training goes on: squares are in single precision.
+_FARTHEST = 1e15
 #: Least unit of residuals, in units of the targets themselves: smaller numbers are rounding.
 _LEAST_LEFT = 1e-3
 
@@ -169,6 +171,11 @@ class TargetModel:
     def reaching(self, y: np.ndarray) -> TargetModel:
         """Return the same for targets that lie where these (n, D) are, too."""
         both = np.concatenate([self.reach, self.scaling.standardised(y)])
+        if np.abs(both).max() > _FARTHEST:
+            raise ValueError(
+                f"y is more than {_FARTHEST:.0e} standard deviations from the rows of the first "
+                "fit, on which this model is scaled; fit a new one"
+            )
         return replace(self, reach=_reach_of(both))
 
     def loss(

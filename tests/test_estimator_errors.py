@@ -285,8 +285,19 @@ def test_parameters_are_checked_by_fit(name, value):
 
 
 def test_values_that_do_not_fit_the_data():
-    with pytest.raises(ValueError, match=r"^y is too large"):
-        small().fit(X, 1e200 * y)
+    for unit in (1e155, 1e160, 1e200, 1e300):
+        with pytest.raises(ValueError, match=r"^y is too large"):
+            small().fit(X, unit * y)
+        with pytest.raises(ValueError, match=r"^y is too large"):
+            small().fit(X, np.append(unit, y[1:]))
+    model = small(warm_start=True).fit(X, y)
+    before = model.predict(X)
+    for learn in LEARN.values():
+        with pytest.raises(ValueError, match=r"^y is more than 1e\+15 standard deviations from"):
+            learn(model, X, np.append(1e20, y[1:]))
+    assert_array_equal(model.predict(X), before)
+    with pytest.raises(ValueError, match=r"^y: Found input variables with inconsistent numbers"):
+        small().fit(X, [])
     for unit in (1e-155, 1e-162, 1e-310):
         with pytest.raises(ValueError, match=r"^y is too small: it varies by \d.*e-\d+$"):
             small().fit(X, np.column_stack([y, unit * y]))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse, stats
+from sklearn import config_context
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
@@ -70,6 +71,25 @@ def test_a_line_goes_on_for_a_hundred_times_as_far_as_the_rows_reach():
     small_units, _ = line_through(X * 1e-300, y, np.ones(50))
     for found in (line, small_units):
         assert np.isfinite(found.at(np.array([[1e308, -1e308]]))).all()
+
+
+def test_features_that_vary_little_about_a_large_mean_have_slopes():
+    rng = np.random.default_rng(0)
+    z, slopes = rng.normal(size=(200, 3)), np.array([[1.0], [-2.0], [3.0]])
+    X = 1e9 + 1e-4 * z
+    y = (X - 1e9) @ slopes * 1e4
+    _, residuals = line_through(X, y, np.ones(200))
+    assert np.abs(residuals).max() < 1e-3 * y.std()
+
+
+def test_a_line_is_drawn_whatever_scikit_learns_transformers_return():
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    fits = []
+    for output in ("default", "pandas"):
+        with config_context(transform_output=output):
+            fits.append(MDNRegressor(n_estimators=5, max_iter=3, random_state=0).fit(X, X.sum(1)))
+    assert fits[0].line_ is not None
+    assert_array_equal(fits[0].predict(X), fits[1].predict(X))
 
 
 def test_rows_of_hardly_any_weight_are_not_there():

@@ -207,9 +207,17 @@ def test_bad_targets_and_weights(score):
             score(Y_LINE, LINE, sample_weight=weights)
     with pytest.raises(ValueError, match="y_true has no rows"):
         score(Y_LINE[:0], LINE[:0])
+    with pytest.raises(ValueError, match=r"^y_true must be a regular array of numbers"):
+        score(Y_LINE + 1j, LINE)
+    unit = score(Y_LINE, LINE, sample_weight=np.ones(200))
+    for weight in (1e308, 5e-324):
+        assert_allclose(score(Y_LINE, LINE, sample_weight=np.full(200, weight)), unit, rtol=1e-12)
 
 
 def test_bad_probabilities():
+    for quantile in ([0.1, 0.9], np.full(200, 0.5)):
+        with pytest.raises(ValueError, match=r"^quantile must be one number; got "):
+            metrics.pinball_loss(Y_LINE, LINE, quantile=quantile)
     for score in (metrics.interval_score, metrics.interval_coverage, metrics.region_coverage):
         with pytest.raises(ValueError, match="coverage must lie strictly between 0 and 1; got 1"):
             score(Y_LINE, LINE, coverage=1)

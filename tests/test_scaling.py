@@ -29,6 +29,18 @@ def untied(y, weights=None, which=(True, True, True)):
     return target_scaling(y, weights, False).untied(y, weights, np.array(which))
 
 
+def test_what_varies_little_about_a_large_mean_is_no_constant():
+    rng = np.random.default_rng(0)
+    u, weights = rng.normal(size=(2000, 2)), rng.uniform(0.5, 2.0, 2000)
+    near = target_scaling(u, weights, False)
+    y = u * 1e-10 + [1e3, -1e3]
+    far = target_scaling(y, weights, False)
+    assert_allclose(far.unit, near.unit * 1e-10, rtol=1e-3)
+    assert_allclose(far.standardised(y), near.standardised(u), atol=2e-3)
+    constant = target_scaling(np.full((7, 1), 0.1), np.arange(1.0, 8.0), False)
+    assert (constant.mean, constant.unit) == (0.1, 1.0)
+
+
 SCALINGS = {
     "units": TargetScaling(np.array([1.0, -2.0, 3.0]), np.array([1e3, 1.0, 1e-3])),
     "tied": untied(tied() + [1.0, -2.0, 3.0]),

@@ -235,6 +235,8 @@ def _valleys(rows: Rows, modes: Array, components: Components) -> tuple[Rows, Ar
 def find_region(coverage: Array, components: Components) -> tuple[Array, Array]:
     """Ends of the highest-density region, ``(n, 2 M)`` ascending, nan where absent; log level.
 
+    One that float64 cannot tell from its peak is that point.
+
     Between neighbouring critical points the density is monotone and meets a level at most once.
     The probability above a level is therefore an alternating sum of cdfs at these crossings; it
     falls as the level rises, and the level is its bracketed root.
@@ -249,7 +251,11 @@ def find_region(coverage: Array, components: Components) -> tuple[Array, Array]:
     floor = log_peaks.min(axis=1) - tail - 1e-9
     start = np.maximum(top - tail, floor)
     level = find_root(segments.level_step, start, floor, top, np.arange(len(weights)), coverage)
-    return segments.ends(level), level
+    ends = segments.ends(level)
+    missing = np.isnan(ends[:, 0])
+    if missing.any():
+        ends[missing, :2] = segments.peaks(top)[missing, None]
+    return ends, level
 
 
 def find_coverage(levels: Array, components: Components) -> Array:
@@ -321,6 +327,12 @@ class _Segments:
         weights, means, scales = here
         cdf = (weights * special.ndtr((self.x[met] - means) / scales)).sum(axis=0)
         return np.asarray(np.bincount(self.rows[met], self.falling[met] * cdf, self.n), float)
+
+    def peaks(self, top: Array) -> Array:
+        """Where the density is highest, ``(n,)``, given its logarithm there."""
+        peaks, highest = np.empty(self.n), self.log_high == top[self.rows]
+        peaks[self.rows[highest]] = self.mode[highest]
+        return peaks
 
     def ends(self, level: Array) -> Array:
         """Where the density meets ``level``: ``(n, 2 M)``, ascending, then nan."""

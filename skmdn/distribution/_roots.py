@@ -107,6 +107,7 @@ def find_root(
 
 # Quantiles -------------------------------------------------------------------------------------
 
+_LARGEST_EXPONENT = 900  # of means in these units: float64 ends at 1024
 _FAR = 12.0  # beyond 12 scales a component weighs less than 1e-16 of any tail above 1e-16
 
 
@@ -114,8 +115,11 @@ def tail_quantile(p: Array, side: Array, weights: Array, means: Array, scales: A
     """y with P(Y <= y) = p where side is 1, P(Y >= y) = p where side is -1; p at most about 1/2.
 
     ``p`` and ``side`` are ``(L, B)``, components ``(K, B)``. All roots are found together, as
-    x = side * y, so that the probability of the tail always grows with x.
+    x = side * y, so that the probability of the tail always grows with x; and in units of the
+    widest component, in which derivatives of a tiny density are no smaller than it is.
     """
+    exponents = np.maximum(_exponents(scales), _exponents(np.abs(means)) - _LARGEST_EXPONENT)
+    means, scales = np.ldexp(means, -exponents), np.ldexp(scales, -exponents)
     score = special.ndtri(p).ravel()
     tails = side.ravel(), np.broadcast_to(np.arange(p.shape[1]), p.shape).ravel()
     components = weights, means, 1 / scales
@@ -124,7 +128,12 @@ def tail_quantile(p: Array, side: Array, weights: Array, means: Array, scales: A
     slack = 4e-16 * (np.abs(low) + np.abs(high))
     step = functools.partial(_quantile_step, components)
     x = find_root(step, start, low - slack, high + slack, p.ravel(), score, *tails)
-    return side * x.reshape(p.shape)
+    return side * np.ldexp(x.reshape(p.shape), exponents)
+
+
+def _exponents(values: Array) -> NDArray[np.intc]:
+    """Powers of two above the largest of ``(K, B)``."""
+    return np.asarray(np.frexp(values.max(axis=0))[1])
 
 
 def _by_blocks(

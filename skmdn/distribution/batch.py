@@ -269,6 +269,8 @@ class MixtureBatch:
 def as_floats(name: str, values: npt.ArrayLike) -> Array:
     """A float64 array, or one line that names the argument."""
     try:
+        if values is None or np.iscomplexobj(values):
+            raise TypeError
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
         raise ValueError(

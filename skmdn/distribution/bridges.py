@@ -70,7 +70,8 @@ class ScipyMixture(stats.rv_continuous):
         return self._mixture.entropy()[0]
 
     def _rvs(self, size: Any = None, random_state: RandomState = None) -> Array:
-        draws = self._mixture.sample(int(np.prod(size)), random_state)
+        count = int(np.prod(size))
+        draws = self._mixture.sample(count, random_state) if count else np.empty(0)
         return draws.reshape(size)
 
 

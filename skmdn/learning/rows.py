@@ -49,6 +49,18 @@ def dense(rows) -> np.ndarray:
     return np.asarray(rows.toarray() if hasattr(rows, "toarray") else rows, dtype=np.float64)
 
 
+def mean_and_unit(columns: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weighted mean and standard deviation (F,) of columns (n, F), 1 for a constant.
+
+    Of differences from the first row: those of values that vary little about a large mean are
+    exact, while scikit-learn's `StandardScaler` takes such values for constants.
+    """
+    shares, away = weights / weights.sum(), columns - columns[0]
+    mean = shares @ away
+    sd = np.sqrt(shares @ (away - mean) ** 2)
+    return columns[0] + mean, np.where(sd == 0.0, 1.0, sd)
+
+
 def effective_number(weights) -> float:
     """Return how many rows of equal weight would tell as much as rows (n,) do (Kish 1965)."""
     return float(weights.sum() ** 2 / (weights @ weights))

@@ -150,10 +150,12 @@ def pinball_loss(
     >>> metrics.pinball_loss([3.0], NormalMixture([[1.0]], [[0.0]], [[1.0]]), quantile=0.5)
     1.5
     """
+    if np.ndim(check_probability("quantile", quantile)) > 0:
+        raise ValueError(f"quantile must be one number; got {quantile!r:.60}")
 
     def loss(part: NormalMixture, y: Array) -> Array:
         """Return each row's loss of one target."""
-        excess = y - part.ppf(check_probability("quantile", quantile))
+        excess = y - part.ppf(quantile)
         return np.maximum(quantile * excess, (quantile - 1) * excess)
 
     return _average(_per_target(loss, y_true, mixture), sample_weight, aggregate)
@@ -332,4 +334,4 @@ def _check_weights(sample_weight: npt.ArrayLike | None, rows: Array) -> Array:
     weights = broadcast("sample_weight", given, rows.shape[:1])
     if (weights < 0).any() or not weights.any():
         raise ValueError("sample_weight must be non-negative and not all zero")
-    return weights
+    return np.asarray(weights / weights.max())  # sums of huge ones would overflow

@@ -420,6 +420,37 @@ def test_the_region_of_a_normal_is_its_central_interval():
     np.testing.assert_allclose(log_level, normal.logpdf(intervals[:, 0, 1]), rtol=1e-11)
 
 
+def test_a_region_that_cannot_be_told_from_its_peak_is_that_point():
+    weights, means, scales = (
+        np.array([[0.3, 0.7]] * 2),
+        np.array([[0.0, 40.0]] * 2),
+        np.ones((2, 2)),
+    )
+    ends, counts, level = univariate.region([1e-12, 0.5], weights, means, scales)
+    np.testing.assert_array_equal(counts, 1)
+    np.testing.assert_allclose(ends[0, 0], 40.0, rtol=1e-12)
+    np.testing.assert_allclose(
+        level[0], univariate.logpdf(np.array([40.0]), weights, means, scales)[0]
+    )
+    flat = univariate.region(1e-4, np.full((1, 2), 0.5), np.array([[0.0, 2.0]]), np.ones((1, 2)))
+    np.testing.assert_allclose(flat[0][0, 0], 1.0, atol=1e-2)  # a quartic top
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e9, 1e12, 1e100])
+def test_far_quantiles_in_any_unit(scale):
+    """Derivatives of their densities, by powers of large units, would be zero in float64."""
+    weights = np.array([[5e-20, 6e-28, 1.0]])
+    means = np.array([[-7.5, -0.2, 11.6]]) * scale
+    scales = np.array([[1.3, 2.5, 0.34]]) * scale
+    for p in (1e-10, 1e-100, 1e-250, 1e-300):
+        for quantile, tail in (
+            (univariate.ppf, univariate.logcdf),
+            (univariate.isf, univariate.logsf),
+        ):
+            found = quantile(np.array([p]), weights, means, scales)
+            np.testing.assert_allclose(tail(found, weights, means, scales), np.log(p), rtol=1e-12)
+
+
 def test_a_region_may_leave_modes_out():
     mixture = np.array([[0.9, 0.1]]), np.array([[0.0, 10.0]]), np.ones((1, 2))
     assert univariate.region(0.5, *mixture)[1] == 1

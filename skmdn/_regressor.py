@@ -162,9 +162,9 @@ default="full"
         distinct rows have it, or a quarter of all rows where forty are distinct. If there are at
         most 100 common values and nine rows in ten have one of them, y lies on a grid.
 
-        - If y lies on a grid, or there are ten distinct rows for each of its values, on average,
-          and 20 for each feature; and the values are evenly spaced, on a lattice of at most 200
-          points: all points are atoms; only those seen, if less than a quarter are. Ten values or
+        - If three rows in four have a common value, or there are ten distinct rows for each value,
+          on average, and 20 for each feature; and the values are evenly spaced, on a lattice of
+          at most 200 points: all points are atoms; only those seen, if less than a quarter are. Ten values or
           more may go on beyond an end at which there are less than three rows (by weight): three
           times as far as the fourth row is from the second, but no farther than a quarter of the
           range, and not beyond zero.

@@ -36,9 +36,11 @@ _ENOUGH_ROWS = 40
 _MOST_VALUES = 100
 #: and this share of the rows has one of them.
 _SHARE_OF_GRID = 0.9
-#: Values that have so many rows on average are atoms, too, where there are so many for a feature
-#: (of fewer, a line may say most, and it leaves no atoms), and they are on a lattice of no more
-#: points than this,
+#: All values on a lattice are atoms where this share of the rows is enough (a few rows more or less
+#: would else decide three nats),
+_SHARE_OF_LATTICE = 0.75
+#: or the values have `_LEAST_ROWS` on average, and there are so many for a feature (of fewer, a
+#: line may say most, and it leaves no atoms); if it has no more points than this,
 _ROWS_A_FEATURE = 20
 _MOST_POINTS = 200
 #: from which they are no farther, in its steps: numbers of single precision are rounded.
@@ -96,7 +98,8 @@ def find_atoms(
     """
     found = _common(y, weights)
     enough = max(_LEAST_ROWS * len(found.rows), _ROWS_A_FEATURE * n_features)
-    if y.shape[1] == 1 and (_make_a_grid(found) or len(y) >= enough):
+    are_common = _share_of_common(found) >= _SHARE_OF_LATTICE
+    if y.shape[1] == 1 and (are_common or len(y) >= enough):
         points = _lattice(found.rows[:, 0], found.shares * effective_number(weights))
         if len(points):
             return points[:, None]
@@ -150,8 +153,14 @@ def _common(y: np.ndarray, weights: np.ndarray, least_rows: int = _LEAST_ROWS) -
 
 def _make_a_grid(found: _Values) -> bool:
     """Tell whether all common values are atoms."""
-    covered = found.shares[found.common].sum()
-    return bool(found.common.sum() <= _MOST_VALUES and covered >= _SHARE_OF_GRID)
+    return bool(
+        found.common.sum() <= _MOST_VALUES and _share_of_common(found) >= _SHARE_OF_GRID
+    )
+
+
+def _share_of_common(found: _Values) -> float:
+    """Return the share of the rows that have a common value."""
+    return float(found.shares[found.common].sum())
 
 
 def _lattice(values: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -145,11 +145,19 @@ def test_a_lattice_in_single_precision_is_one(offset):
 
 
 def test_many_features_call_for_a_line_rather_than_rare_atoms():
-    y = np.random.default_rng(0).integers(0, 100, size=1200)[:, None].astype(float)
-    assert len(find_atoms(y, np.ones(1200), n_features=60)) == 100
-    assert len(find_atoms(y, np.ones(1200), n_features=61)) == 0  # no grid of ten rows each
+    y = np.random.default_rng(0).integers(0, 100, size=1000)[:, None].astype(float)
+    assert len(find_atoms(y, np.ones(1000), n_features=50)) == 100
+    assert len(find_atoms(y, np.ones(1000), n_features=51)) == 0
     grades = np.arange(1200)[:, None] % 6  # a grid
     assert len(find_atoms(grades, np.ones(1200), n_features=500)) == 6
+
+
+def test_three_rows_in_four_with_common_values_are_enough_on_a_lattice():
+    for n_common, is_one in ((760, True), (740, False)):
+        rare = 5 + np.arange(1000 - n_common) // 5
+        y = np.concatenate([np.arange(n_common) % 5, rare]).astype(float)[:, None]
+        atoms = find_atoms(y, np.ones(1000), n_features=200)
+        assert len(atoms) == (len(np.unique(y)) if is_one else 0)
 
 
 def test_unequal_weights_do_not_stretch_a_lattice():

@@ -226,7 +226,8 @@ class LogLikelihoodScore(RowChecks):
                 sample_weight = _check_sample_weight(
                     sample_weight, log_density, ensure_non_negative=True
                 )
-            sample_weight /= sample_weight.max() or 1.0  # sums of huge ones would overflow
+            # Sums of huge ones would overflow.
+            sample_weight = sample_weight / (sample_weight.max() or 1.0)
         return float(np.average(log_density, weights=sample_weight))
 
 

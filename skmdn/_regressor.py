@@ -68,9 +68,10 @@ default="full"
 
         - as many as make a pass over the rows take 2.7e10 multiplications, but at least 5, where
           16 would take more;
-        - 5 on 10,000 distinct rows or more, where the five networks that are trained first to
-          choose ``alpha`` converge within that trial, and averaging all gains less than 0.01 nats
-          a target; only if ``alpha`` and ``validation_fraction`` are "auto", too, and with
+        - 5 on 2,000 distinct rows or more, where averaging all would gain less than 0.01 nats a
+          target: as told by the five networks that are trained first to choose ``alpha``, if they
+          converge within that trial, or all but that. On fewer than 10,000, they must have learned
+          0.04 nats. Only if ``alpha`` and ``validation_fraction`` are "auto", too, and with
           ``early_stopping``.
 
         `partial_fit` trains 16.
@@ -164,10 +165,10 @@ default="full"
 
         - If three rows in four have a common value, or there are ten distinct rows for each value,
           on average, and 20 for each feature; and the values are evenly spaced, on a lattice of
-          at most 200 points: all points are atoms; only those seen, if less than a quarter are. Ten values or
-          more may go on beyond an end at which there are less than three rows (by weight): three
-          times as far as the fourth row is from the second, but no farther than a quarter of the
-          range, and not beyond zero.
+          at most 200 points: all points are atoms; only those seen, if less than a quarter are.
+          Ten values or more may go on beyond an end at which there are less than three rows (by
+          weight): three times as far as the fourth row is from the second, but no farther than a
+          quarter of the range, and not beyond zero.
         - On another grid, all common values are atoms, as are others that two distinct rows share,
           unless that makes more than 100.
         - Otherwise those are atoms that stand out: common values of at least 2 % of the rows, and

@@ -36,8 +36,8 @@ _ENOUGH_ROWS = 40
 _MOST_VALUES = 100
 #: and this share of the rows has one of them.
 _SHARE_OF_GRID = 0.9
-#: All values on a lattice are atoms where this share of the rows is enough (a few rows more or less
-#: would else decide three nats),
+#: All values on a lattice are atoms where this share of the rows is enough (a few rows more or
+#: less would else decide three nats),
 _SHARE_OF_LATTICE = 0.75
 #: or the values have `_LEAST_ROWS` on average, and there are so many for a feature (of fewer, a
 #: line may say most, and it leaves no atoms); if it has no more points than this,
@@ -153,9 +153,7 @@ def _common(y: np.ndarray, weights: np.ndarray, least_rows: int = _LEAST_ROWS) -
 
 def _make_a_grid(found: _Values) -> bool:
     """Tell whether all common values are atoms."""
-    return bool(
-        found.common.sum() <= _MOST_VALUES and _share_of_common(found) >= _SHARE_OF_GRID
-    )
+    return bool(found.common.sum() <= _MOST_VALUES and _share_of_common(found) >= _SHARE_OF_GRID)
 
 
 def _share_of_common(found: _Values) -> float:

@@ -96,10 +96,11 @@ _DECAY_ROWS = (256, 2**16)
 #: The share of the decay of smooth functions that is enough for those of few targets, of rows that
 #: are not very many.
 _SHARE_OF_DECAY = 0.5
-#: Rows from which on a fit takes so long that a few members may do.
-_LONG_FIT = 10_000
-#: They will where mixing all surely gains less than this: M of them lack about 1/M of it.
+#: Where rows are many, a few members do if mixing all surely gains less than this: M of them lack
+#: about 1/M of it.
 _LITTLE = 0.01
+#: Rows from which on a fit takes so long that they do even if there seems to be nothing to learn.
+_LONG_FIT = 10_000
 
 
 def smooth(n_rows: int, n_units: int = USUAL_UNITS, share: float = 1.0) -> Smoothness:
@@ -123,7 +124,7 @@ def _candidates(
     if n_rows >= (MANY_ROWS if n_targets == 1 else _LONG_FIT):
         early = _OF_CALM.least_early_lead if n_units <= USUAL_UNITS else _HELD_BACK
         of_calm = _sure(_OF_CALM._replace(least_early_lead=early), n_members)
-        return [(_ROUGH, _OF_ROUGH), (smooth(n_rows, n_units), of_calm)]
+        return [(smooth(n_rows, n_units), of_calm), (_ROUGH, _OF_ROUGH)]
     are_few = n_targets <= FEW_TARGETS
     calm = smooth(n_rows, n_units, _SHARE_OF_DECAY if are_few else 1.0)
     if n_rows < MANY_ROWS:
@@ -214,10 +215,9 @@ def plan_training(
     if is_wide:
         candidates = [c for c in candidates if c[0].weight_decay > start.weight_decay]
     suited = _suited(first, trials.of, candidates) if _tells(first, n_rows) else first
-    is_long = n_rows >= _LONG_FIT and n_members > few
-    if is_long and suited is first and first.gained() < _LITTLE:
+    if n_members > few and not are_few and _is_enough(suited, n_rows):
         n_members = few
-        first.judge_mixtures_of(few)
+        suited.judge_mixtures_of(few)
     whole = few == n_members and len(looked_at) == n_rows
     return TrainingPlan(suited.smoothness, n_members, suited.training if whole else None)
 
@@ -235,6 +235,15 @@ def _suited(
         if not is_behind and trial.lead(first, contest.n_checks) > contest.least_lead:
             return trial
     return first
+
+
+def _is_enough(trial: Trial, n_rows: int) -> bool:
+    """Tell whether the few networks of a trial are as good as many would be.
+
+    Where nothing shows for long, more of them find it more often.
+    """
+    has_learned = trial.scores(len(trial.mixed)).learned() >= LEAST_LEARNED
+    return (has_learned or n_rows >= _LONG_FIT) and trial.gained() < _LITTLE
 
 
 def _tells(first: Trial, n_rows: int) -> bool:

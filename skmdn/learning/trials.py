@@ -10,7 +10,12 @@ import numpy as np
 import torch
 
 from .objective import MixtureObjective
-from .training import Training, TrainingOptions
+from .training import LEAST_LEARNED, Training, TrainingOptions
+
+#: A training that has learned something is all but over where its score has risen by less in so
+#: many checks.
+_HARDLY = 0.02
+_RECENT = 5
 
 
 class Smoothness(NamedTuple):
@@ -45,6 +50,11 @@ class TrialScores(NamedTuple):
     def learned(self) -> float:
         """Return by how much scores rose after the first check."""
         return float(self.mixed.max() - self.mixed[0])
+
+    def rose(self, n_checks: int) -> float:
+        """Return by how much scores rose in the last so many checks; infinity, if in all."""
+        before = self.mixed[:-n_checks]
+        return float(self.mixed.max() - before.max()) if len(before) else math.inf
 
     def gained(self) -> float:
         """Return what mixing all members surely adds to one of them, where the score is best."""
@@ -114,10 +124,13 @@ class Trial:
     def gained(self) -> float:
         """Return what mixing all members surely adds in the end; infinity if that is not known.
 
-        Training must be over, if only as ``max_iter`` was reached, and two hold a row out to tell.
+        Training must be over, or have learned what it hardly adds to, and two members hold a row
+        out to tell.
         """
-        is_known = self.is_over and self.objective.n_shared > 0
-        return self.scores(len(self.mixed)).gained() if is_known else math.inf
+        scores = self.scores(len(self.mixed))
+        is_slow = scores.learned() >= LEAST_LEARNED and scores.rose(_RECENT) < _HARDLY
+        is_known = (self.is_over or is_slow) and self.objective.n_shared > 0
+        return scores.gained() if is_known else math.inf
 
     def judge_mixtures_of(self, n_members: int) -> None:
         """Judge by what mixtures of so many members are worth, from now on."""

@@ -109,7 +109,7 @@ def test_another_smoothness_must_be_clearly_better(trials, rough, calm, expected
     trials.update({USUAL: 0.0, ROUGH: rough, smooth(5000): calm})
     assert chosen(5000) == expected
     rows = 5000, 1250, 313  # no equal batches of the rows held out as well
-    asked = (USUAL, ROUGH) if expected == ROUGH else (USUAL, ROUGH, smooth(5000))
+    asked = (USUAL, smooth(5000)) if expected == smooth(5000) else (USUAL, smooth(5000), ROUGH)
     assert trials.asked == [(tried, 5, 16, rows, 3) for tried in asked]
 
 
@@ -241,21 +241,21 @@ def test_rows_that_are_few_for_their_features_want_smoothness(trials, lead, expe
 
 
 @pytest.mark.parametrize(
-    ("rough", "calm", "n_checks", "expected"),
+    ("calm", "rough", "n_checks", "expected"),
     [
-        (-0.09, 0.01, (15, 15), ROUGH),  # fast waves may catch up
-        (-0.11, 0.01, (15, 5, 15), smooth(5000)),
-        (-0.11, -0.01, (5, 5, 5), USUAL),  # slow ones do not; and so the usual need not go on
+        (0.01, -0.09, (15, 15), smooth(5000)),
+        (-0.01, -0.09, (15, 5, 15), ROUGH),  # fast waves may catch up
+        (-0.01, -0.11, (5, 5, 5), USUAL),  # slow ones do not; and so the usual need not go on
     ],
 )
-def test_what_is_behind_early_on_is_given_up(trials, rough, calm, n_checks, expected):
+def test_what_is_behind_early_on_is_given_up(trials, calm, rough, n_checks, expected):
     trials.update({USUAL: 0.5, ROUGH: 0.6, smooth(5000): 0.6})
     trials.early = {USUAL: 0.0, ROUGH: rough, smooth(5000): calm}
     assert chosen(5000) == expected
     assert tuple(trials.n_checks.values()) == n_checks
 
 
-@pytest.mark.parametrize(("late", "expected"), [(-0.25, ROUGH), (-0.27, USUAL)])
+@pytest.mark.parametrize(("late", "expected"), [(-0.25, smooth(5000)), (-0.27, USUAL)])
 def test_what_is_learned_late_is_learned(trials, late, expected):
     """0.04 nats are needed, more than there are at the fifth check."""
     trials.update({USUAL: late, ROUGH: 0.0, smooth(5000): 0.0})
@@ -314,10 +314,36 @@ def test_few_networks_suffice_where_mixing_gains_little(
     assert trials.judged_anew == []
 
 
-def test_only_networks_of_the_smoothness_that_is_chosen_can_suffice(trials):
-    trials.update({USUAL: 0.0, ROUGH: 0.02})
+def test_networks_of_the_smoothness_that_is_chosen_can_suffice(trials):
+    trials.update({USUAL: 0.0, ROUGH: 0.02, smooth(10_000): -9.0})
     trials.early, trials.gain, trials.most_checks = {USUAL: -0.1, ROUGH: 0.0}, 0.0, 14
-    assert planned(10_000) == (ROUGH, 16, None)
+    plan = planned(10_000)
+    assert plan[:2] == (ROUGH, 5)
+    assert plan.begun.tried == ROUGH
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "learned", "late", "n_members"),
+    [
+        (2000, 0.041, 0.0, 5),
+        (2000, 0.039, 0.0, 16),  # of little that shows, more networks may find more
+        (1999, 0.041, 0.0, 16),
+        (2000, 0.041, 0.019, 5),  # nor need training be over, if little is added
+        (2000, 0.041, 0.021, 16),
+        (10_000, 0.041, 0.0, 5),
+        (10_000, 0.039, 0.0, 16),
+    ],
+)
+def test_where_something_is_learned_few_networks_suffice_sooner(
+    n_rows, learned, late, n_members, monkeypatch
+):
+    scores = [0.0, *[learned] * 9, *[learned + late] * 20]
+    first = trial(*scores)
+    first.objective.n_shared, first.objective.architecture = 1, None
+    first.objective.n_held_out, first.objective.n_mixed = 0, 16
+    first.training.judge_anew = lambda: None
+    monkeypatch.setattr(module._Trials, "of", lambda self, tried: first)
+    assert planned(n_rows).n_members == n_members
 
 
 @pytest.mark.parametrize(
@@ -486,7 +512,7 @@ def test_a_trial_that_holds_out_other_rows_is_not_gone_on_with(n_members, fracti
 
 
 def test_the_decay_is_kept_where_training_goes_on(trials):
-    trials.update({USUAL: 0.0, ROUGH: 0.2})
+    trials.update({USUAL: 0.0, ROUGH: 0.2, smooth(2100): -9.0})
     parameters = {"max_iter": 1, "batch_size": 105, "warm_start": True, "random_state": 0}
     model = MDNRegressor(n_estimators=2, **parameters)
     assert model.fit(X, y).alpha_ == 0.004
@@ -494,7 +520,7 @@ def test_the_decay_is_kept_where_training_goes_on(trials):
     assert trials.asked[0] == (USUAL, 2, 2, (2100, 210, 105), seed)
     assert model.fit(X, y).alpha_ == 0.004
     assert model.partial_fit(X, y).alpha_ == 0.004
-    assert len(trials.asked) == 2
+    assert len(trials.asked) == 3
     assert model.set_params(alpha=0.5).fit(X, y).alpha_ == 0.5
     assert model.set_params(alpha=0.3).partial_fit(X, y).alpha_ == 0.3
     assert model.set_params(warm_start=False, alpha="auto").fit(X, y).alpha_ == 0.004
@@ -518,7 +544,7 @@ def test_a_decay_told_later_counts_from_then_on():
 
 
 def test_what_was_chosen_is_not_kept_where_fit_starts_anew(trials):
-    trials.update({USUAL: 0.0, ROUGH: 0.2})
+    trials.update({USUAL: 0.0, ROUGH: 0.2, smooth(2100): -9.0})
     model = MDNRegressor(n_estimators=2, max_iter=1, random_state=0)
     assert model.fit(X, y).alpha_ == 0.004
     assert model.set_params(early_stopping=False).fit(X, y).alpha_ == USUAL.weight_decay

@@ -116,7 +116,8 @@ class NormalMixture(JointMixture):
         Raises
         ------
         ValueError
-            If a target is out of range or repeated, none stays free, or the values do not fit.
+            If a target is out of range or repeated, none stays free, or the values do not fit,
+            or are so far out that no component has a density there in float64.
 
         Examples
         --------
@@ -137,6 +138,10 @@ class NormalMixture(JointMixture):
         residual = points[:, None, :] - mixture._means[..., known]
         logpdf, shift, scale = mixture._scale.condition(known, rest, residual)
         weights = mixture._posterior(logpdf)
+        if np.isnan(weights).any():
+            raise ValueError(
+                f"values must lie where a component has a density in float64; got {values!r:.60}"
+            )
         return self._from_scale(weights, mixture._means[..., rest] + shift, scale, False)
 
     def affine(self, A: npt.ArrayLike, b: npt.ArrayLike = 0.0) -> Self:

@@ -140,6 +140,7 @@ def test_bad_dims(dims, message):
         (0, np.zeros((4, 1)), r"values must have shape \(..., 4\), .* got \(4, 1\)"),
         (0, [0.0, np.nan, 0.0, 0.0], "values must be finite, one set a mixture"),
         ([0], np.zeros((2, 4, 1)), "values must be finite, one set a mixture"),
+        (0, [0.0, 1e160, 0.0, 0.0], "values must lie where a component has a density"),
     ],
 )
 def test_bad_values(dims, values, message):

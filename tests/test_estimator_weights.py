@@ -120,5 +120,7 @@ def test_unequal_weights_give_finite_answers(row, tiny):
 def test_a_score_is_the_weighted_mean():
     model = small().fit(X, Y)
     assert_allclose(model.score(X, Y, WHOLE), model.score(*repeated(WHOLE, X, Y)), rtol=1e-12)
+    for unit in (1e308 / WHOLE.max(), 1e-300):
+        assert_allclose(model.score(X, Y, unit * WHOLE), model.score(X, Y, WHOLE), rtol=1e-12)
     assert_allclose(model.score(X, Y), model.score_samples(X, Y).mean(), rtol=1e-15)
     assert_allclose(model.score(X, Y, np.full(40, 0.1)), model.score(X, Y), rtol=1e-12)

@@ -451,6 +451,12 @@ def test_far_quantiles_in_any_unit(scale):
             np.testing.assert_allclose(tail(found, weights, means, scales), np.log(p), rtol=1e-12)
 
 
+def test_quantiles_of_tiny_scales_at_huge_means():
+    mixture = np.array([[0.5, 0.5]]), np.array([[1e300, -1e300]]), np.array([[1e-20, 1e-300]])
+    found = univariate.ppf(np.array([[0.2], [0.8]]), *mixture)
+    np.testing.assert_allclose(found[:, 0], [-1e300, 1e300], rtol=1e-15)
+
+
 def test_a_region_may_leave_modes_out():
     mixture = np.array([[0.9, 0.1]]), np.array([[0.0, 10.0]]), np.ones((1, 2))
     assert univariate.region(0.5, *mixture)[1] == 1

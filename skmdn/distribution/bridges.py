@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
-from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 from sklearn.utils.validation import check_is_fitted
 
 from skmdn.distribution.density import RandomState
@@ -99,6 +98,8 @@ class ScipyJointMixture:
 
 def from_gaussian_mixture(model: Any) -> tuple[Array, Array, Scale]:
     """Weights, means and scale of a fitted `sklearn.mixture.GaussianMixture`, as one row."""
+    from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
+
     if not isinstance(model, GaussianMixture | BayesianGaussianMixture):
         kind = type(model).__name__
         raise TypeError(f"model must be a GaussianMixture or BayesianGaussianMixture; got {kind}")

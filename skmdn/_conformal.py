@@ -88,7 +88,8 @@ class PredictionSets(MixturePredictions):
             probability asked for, the majority's do with at least 2 * coverage - 1 (Gasparin &
             Ramdas 2024, "Merging uncertainty sets via majority vote"), though training was stopped
             by the same rows. In simulations, sets for 0.9 held 0.89 to 0.95; they are wider than
-            calibrated ones of all networks together.
+            calibrated ones of all networks together. Where coverage is small, regions of networks
+            may have nothing in common, and the majority's may be empty.
 
         Returns
         -------
@@ -348,7 +349,7 @@ def _majority(regions: list[Region]) -> Region:
     ends = np.concatenate([found.intervals for found in regions], axis=1)
     ends = ends.reshape(len(ends), -1)
     opened = np.where(np.isnan(ends), 0, np.tile([1, -1], ends.shape[1] // 2))
-    order = np.argsort(ends, axis=1, kind="stable")
+    order = np.lexsort((-opened, ends), axis=1)  # openings first: a point is an interval, too
     ends, opened = (np.take_along_axis(part, order, axis=1) for part in (ends, opened))
     inside = opened.cumsum(axis=1) > len(regions) / 2
     border = np.diff(inside, axis=1, prepend=False)

@@ -226,8 +226,10 @@ class LogLikelihoodScore(RowChecks):
                 sample_weight = _check_sample_weight(
                     sample_weight, log_density, ensure_non_negative=True
                 )
-            # Sums of huge ones would overflow.
-            sample_weight = sample_weight / (sample_weight.max() or 1.0)
+            if sample_weight.any():
+                # Sums of huge ones would overflow; and a row that is not there may be impossible.
+                log_density = log_density[sample_weight > 0.0]
+                sample_weight = sample_weight[sample_weight > 0.0] / sample_weight.max()
         return float(np.average(log_density, weights=sample_weight))
 
 

@@ -170,12 +170,14 @@ class TargetModel:
 
     def reaching(self, y: np.ndarray) -> TargetModel:
         """Return the same for targets that lie where these (n, D) are, too."""
-        both = np.concatenate([self.reach, self.scaling.standardised(y)])
-        if np.abs(both).max() > _FARTHEST:
+        with np.errstate(over="ignore", invalid="ignore"):
+            is_near = np.abs(self.scaling.in_units(y)).max() <= _FARTHEST
+        if not is_near:  # or no number
             raise ValueError(
                 f"y is more than {_FARTHEST:.0e} standard deviations from the rows of the first "
                 "fit, on which this model is scaled; fit a new one"
             )
+        both = np.concatenate([self.reach, self.scaling.standardised(y)])
         return replace(self, reach=_reach_of(both))
 
     def loss(

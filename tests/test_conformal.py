@@ -294,6 +294,16 @@ def test_a_majority_holds_what_more_than_half_hold():
     assert _majority(regions[:1]) is regions[0]
 
 
+def test_a_point_that_most_regions_are_is_what_the_majority_holds():
+    point, none = np.array([1]), np.array([np.nan])
+    same = [Region(np.array([[[1.0, 1.0]]]), point, none)] * 3
+    found = _majority(same)
+    assert found.counts == 1
+    np.testing.assert_array_equal(found.intervals, [[[1.0, 1.0], *[[np.nan] * 2] * 2]])
+    wide = Region(np.array([[[1.0, 2.0]]]), point, none)
+    np.testing.assert_array_equal(_majority([*same[:2], wide]).intervals[0, 0], [1.0, 1.0])
+
+
 def test_bimodal_sets_stay_unions_shorter_than_any_interval():
     rng = np.random.default_rng(0)
 

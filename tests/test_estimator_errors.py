@@ -296,6 +296,17 @@ def test_values_that_do_not_fit_the_data():
         with pytest.raises(ValueError, match=r"^y is more than 1e\+15 standard deviations from"):
             learn(model, X, np.append(1e20, y[1:]))
     assert_array_equal(model.predict(X), before)
+    line = MDNRegressor(warm_start=True, n_estimators=5, max_iter=5, random_state=0)
+    line.fit(X, np.asarray(X) @ [1.0, 2.0, 3.0])
+    assert line.line_ is not None
+    first = np.asarray(X)[:, 0]
+    tied = small(warm_start=True).fit(X, np.column_stack([y, first, y + first]))
+    for far in (1e155, 1e200, 1e308):
+        targets = np.append(far, y[1:])
+        with pytest.raises(ValueError, match=r"^y is more than 1e\+15 standard deviations from"):
+            line.fit(X, targets)
+        with pytest.raises(ValueError, match=r"^y is more than 1e\+15 standard deviations from"):
+            tied.fit(X, np.column_stack([targets, -targets, targets]))
     with pytest.raises(ValueError, match=r"^y: Found input variables with inconsistent numbers"):
         small().fit(X, [])
     for unit in (1e-155, 1e-162, 1e-310):

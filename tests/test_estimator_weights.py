@@ -122,5 +122,10 @@ def test_a_score_is_the_weighted_mean():
     assert_allclose(model.score(X, Y, WHOLE), model.score(*repeated(WHOLE, X, Y)), rtol=1e-12)
     for unit in (1e308 / WHOLE.max(), 1e-300):
         assert_allclose(model.score(X, Y, unit * WHOLE), model.score(X, Y, WHOLE), rtol=1e-12)
+    impossible = (
+        np.append(1e300, Y[1:]) if Y.ndim == 1 else np.vstack([[1e300] * Y.shape[1], Y[1:]])
+    )
+    weights = np.append(0.0, np.ones(len(Y) - 1))
+    assert_allclose(model.score(X, impossible, weights), model.score(X[1:], Y[1:]), rtol=1e-12)
     assert_allclose(model.score(X, Y), model.score_samples(X, Y).mean(), rtol=1e-15)
     assert_allclose(model.score(X, Y, np.full(40, 0.1)), model.score(X, Y), rtol=1e-12)

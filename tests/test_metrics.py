@@ -209,12 +209,17 @@ def test_bad_targets_and_weights(score):
         score(Y_LINE[:0], LINE[:0])
     with pytest.raises(ValueError, match=r"^y_true must be a regular array of numbers"):
         score(Y_LINE + 1j, LINE)
+    impossible, weights = np.append(1e300, Y_LINE[1:]), np.append(0.0, np.ones(199))
+    there = score(Y_LINE[1:], LINE[1:])
+    assert_allclose(score(impossible, LINE, sample_weight=weights), there, rtol=1e-9)
     unit = score(Y_LINE, LINE, sample_weight=np.ones(200))
     for weight in (1e308, 5e-324):
         assert_allclose(score(Y_LINE, LINE, sample_weight=np.full(200, weight)), unit, rtol=1e-12)
 
 
 def test_bad_probabilities():
+    told, same = (metrics.pinball_loss(Y_LINE, LINE, quantile=q) for q in ("0.3", 0.3))
+    assert told == same
     for quantile in ([0.1, 0.9], np.full(200, 0.5)):
         with pytest.raises(ValueError, match=r"^quantile must be one number; got "):
             metrics.pinball_loss(Y_LINE, LINE, quantile=quantile)

@@ -108,6 +108,7 @@ def find_root(
 # Quantiles -------------------------------------------------------------------------------------
 
 _LARGEST_EXPONENT = 900  # of means in these units: float64 ends at 1024
+_RANGE = 250  # of the scales' exponents: fourth powers of rates are derivatives' factors
 _FAR = 12.0  # beyond 12 scales a component weighs less than 1e-16 of any tail above 1e-16
 
 
@@ -118,7 +119,9 @@ def tail_quantile(p: Array, side: Array, weights: Array, means: Array, scales: A
     x = side * y, so that the probability of the tail always grows with x; and in units of the
     widest component, in which derivatives of a tiny density are no smaller than it is.
     """
-    exponents = np.maximum(_exponents(scales), _exponents(np.abs(means)) - _LARGEST_EXPONENT)
+    exponents = np.minimum(_exponents(scales.max(axis=0)), _exponents(scales.min(axis=0)) + _RANGE)
+    farthest = _exponents(np.abs(means).max(axis=0))
+    exponents = np.maximum(exponents, farthest - _LARGEST_EXPONENT)
     means, scales = np.ldexp(means, -exponents), np.ldexp(scales, -exponents)
     score = special.ndtri(p).ravel()
     tails = side.ravel(), np.broadcast_to(np.arange(p.shape[1]), p.shape).ravel()
@@ -132,8 +135,8 @@ def tail_quantile(p: Array, side: Array, weights: Array, means: Array, scales: A
 
 
 def _exponents(values: Array) -> NDArray[np.intc]:
-    """Powers of two above the largest of ``(K, B)``."""
-    return np.asarray(np.frexp(values.max(axis=0))[1])
+    """The powers of two above values."""
+    return np.asarray(np.frexp(values)[1])
 
 
 def _by_blocks(

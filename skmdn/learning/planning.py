@@ -182,9 +182,9 @@ def plan_training(
     Another smoothness than the usual one must suit held-out rows better, as networks tell from how
     well they begin: a few where rows are many, else all. Where five or more share all rows among
     them to hold out, what mixing them gains is carried over to the members that are to be
-    trained. Ragged ones, which err each its own way, gain most. If rows are many, the usual trial
-    converges within its checks, and mixing surely gains hardly anything, the few networks of the
-    trial are enough. If the chosen trial has all networks and all rows, training goes on from it.
+    trained. Ragged ones, which err each its own way, gain most. If rows are many, the chosen trial
+    all but converges within its checks, and mixing surely gains hardly anything, its few networks
+    are enough. If it has all networks and all rows, training goes on from it.
 
     Parameters
     ----------

@@ -150,8 +150,10 @@ def pinball_loss(
     >>> metrics.pinball_loss([3.0], NormalMixture([[1.0]], [[0.0]], [[1.0]]), quantile=0.5)
     1.5
     """
-    if np.ndim(check_probability("quantile", quantile)) > 0:
+    checked = check_probability("quantile", quantile)
+    if checked.ndim > 0:
         raise ValueError(f"quantile must be one number; got {quantile!r:.60}")
+    quantile = float(checked)
 
     def loss(part: NormalMixture, y: Array) -> Array:
         """Return each row's loss of one target."""
@@ -324,7 +326,8 @@ def _average(scores: Array, sample_weight: npt.ArrayLike | None, aggregate: bool
     if not aggregate:
         return scores
     weights = _check_weights(sample_weight, scores)
-    return float(np.mean(np.average(scores, axis=0, weights=weights)))
+    there = weights > 0  # a row that is not may be impossible
+    return float(np.mean(np.average(scores[there], axis=0, weights=weights[there])))
 
 
 def _check_weights(sample_weight: npt.ArrayLike | None, rows: Array) -> Array:

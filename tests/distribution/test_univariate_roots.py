@@ -451,6 +451,14 @@ def test_far_quantiles_in_any_unit(scale):
             np.testing.assert_allclose(tail(found, weights, means, scales), np.log(p), rtol=1e-12)
 
 
+@pytest.mark.parametrize("ratio", [1e60, 1e90])
+def test_quantiles_of_scales_that_are_far_apart(ratio):
+    mixture = np.array([[0.5, 0.5]]), np.array([[0.0, 10.0 * ratio]]), np.array([[1.0, ratio]])
+    found = univariate.ppf(np.array([[0.1], [0.3], [0.7]]), *mixture)[:, 0]
+    expected = stats.norm.ppf([0.2, 0.6, 0.4]) * [1, 1, ratio] + [0, 0, 10 * ratio]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
 def test_quantiles_of_tiny_scales_at_huge_means():
     mixture = np.array([[0.5, 0.5]]), np.array([[1e300, -1e300]]), np.array([[1e-20, 1e-300]])
     found = univariate.ppf(np.array([[0.2], [0.8]]), *mixture)

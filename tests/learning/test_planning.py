@@ -40,6 +40,7 @@ def trials(monkeypatch):
         def __init__(self):
             super().__init__()
             self.asked, self.judged_anew, self.gain = [], [], 0.3
+            self.gains = {}
             self.early, self.n_checks, self.most_checks = {}, {}, 99
 
         def start(self, architecture, loss, table, generator, factor):
@@ -74,7 +75,8 @@ def trials(monkeypatch):
             scores = [-0.3, -0.4, *[self.early.get(tried, self[tried])] * 3, *[self[tried]] * 25]
             scores = scores[: self.most_checks]
             for i, score in enumerate(scores):
-                objective.gain = self.gain if score == max(scores) else 0.3  # counts at the best
+                gain = self.gains.get(tried, self.gain)
+                objective.gain = gain if score == max(scores) else 0.3  # counts at the best
                 self.n_checks[tried] = i + 1
                 yield SimpleNamespace(scores=scores[: i + 1])
 
@@ -316,10 +318,13 @@ def test_few_networks_suffice_where_mixing_gains_little(
 
 def test_networks_of_the_smoothness_that_is_chosen_can_suffice(trials):
     trials.update({USUAL: 0.0, ROUGH: 0.02, smooth(10_000): -9.0})
-    trials.early, trials.gain, trials.most_checks = {USUAL: -0.1, ROUGH: 0.0}, 0.0, 14
+    trials.early, trials.most_checks = {USUAL: -0.1, ROUGH: 0.0}, 14
+    trials.gains = {USUAL: 0.3, ROUGH: 0.0}
     plan = planned(10_000)
     assert plan[:2] == (ROUGH, 5)
-    assert plan.begun.tried == ROUGH
+    assert (plan.begun.tried, plan.begun.objective.n_mixed) == (ROUGH, 5)
+    trials.gains = {USUAL: 0.0, ROUGH: 0.3}
+    assert planned(10_000)[:2] == (ROUGH, 16)
 
 
 @pytest.mark.parametrize(

@@ -261,7 +261,8 @@ def _coarse_quantile(
     bracket = ((low - center) / spread, (high - center) / spread)
     arguments = (part.astype(np.float32) for part in (score, *bracket, score, side))
     x = find_root(step, *arguments, column, max_iterations=12)
-    return np.clip(center + spread * x, low, high)
+    start = np.clip(center + spread * x, low, high)
+    return np.where(np.isnan(start), low + 0.5 * (high - low), start)  # beyond single precision
 
 
 def _coarse_step(

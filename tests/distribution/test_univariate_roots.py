@@ -459,6 +459,12 @@ def test_quantiles_of_scales_that_are_far_apart(ratio):
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+def test_quantiles_of_scales_that_single_precision_has_none_of():
+    means, scales = np.array([[-0.4, 0.024, 0.0058]]), np.array([[2.6e-20, 2.3e-40, 2.4e-40]])
+    found = univariate.ppf(np.array([0.3]), np.array([[1.9e-118, 1.0, 2.7e-125]]), means, scales)
+    np.testing.assert_allclose(found, 0.024, rtol=1e-15)
+
+
 def test_quantiles_of_tiny_scales_at_huge_means():
     mixture = np.array([[0.5, 0.5]]), np.array([[1e300, -1e300]]), np.array([[1e-20, 1e-300]])
     found = univariate.ppf(np.array([[0.2], [0.8]]), *mixture)

@@ -70,9 +70,9 @@ default="full"
           16 would take more;
         - 5 on 2,000 distinct rows or more, where averaging all would gain less than 0.01 nats a
           target: as told by the five networks that are trained first to choose ``alpha``, if they
-          converge within that trial, or all but that. On fewer than 10,000, they must have learned
-          0.04 nats. Only if ``alpha`` and ``validation_fraction`` are "auto", too, and with
-          ``early_stopping``.
+          converge within that trial, or all but that. On fewer than 10,000, there must be one
+          target, of which they have learned 0.04 nats. Only if ``alpha`` and
+          ``validation_fraction`` are "auto", too, and with ``early_stopping``.
 
         `partial_fit` trains 16.
     point_estimate : {"mean", "median", "mode"}, default="mean"

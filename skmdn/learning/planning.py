@@ -99,7 +99,8 @@ _SHARE_OF_DECAY = 0.5
 #: Where rows are many, a few members do if mixing all surely gains less than this: M of them lack
 #: about 1/M of it.
 _LITTLE = 0.01
-#: Rows from which on a fit takes so long that they do even if there seems to be nothing to learn.
+#: Rows from which on a fit takes so long that they do even if there seems to be nothing to learn,
+#: or several targets.
 _LONG_FIT = 10_000
 
 
@@ -240,10 +241,12 @@ def _suited(
 def _is_enough(trial: Trial, n_rows: int) -> bool:
     """Tell whether the few networks of a trial are as good as many would be.
 
-    Where nothing shows for long, more of them find it more often.
+    Where nothing shows for long, more of them find it more often; and how several targets vary
+    together may show later than in a trial.
     """
     has_learned = trial.scores(len(trial.mixed)).learned() >= LEAST_LEARNED
-    return (has_learned or n_rows >= _LONG_FIT) and trial.gained() < _LITTLE
+    is_simple = has_learned and trial.objective.loss.n_targets == 1
+    return (is_simple or n_rows >= _LONG_FIT) and trial.gained() < _LITTLE
 
 
 def _tells(first: Trial, n_rows: int) -> bool:

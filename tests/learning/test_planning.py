@@ -349,6 +349,8 @@ def test_where_something_is_learned_few_networks_suffice_sooner(
     first.training.judge_anew = lambda: None
     monkeypatch.setattr(module._Trials, "of", lambda self, tried: first)
     assert planned(n_rows).n_members == n_members
+    first.objective.loss.n_targets, first.mixed[:] = 2, [2.0 * score for score in first.mixed]
+    assert planned(n_rows, n_targets=2).n_members == (n_members if n_rows >= 10_000 else 16)
 
 
 @pytest.mark.parametrize(

@@ -217,6 +217,8 @@ default="full"
     See Also
     --------
     sklearn.neural_network.MLPRegressor : Predicts a value, not a distribution.
+    AutoregressiveMDNRegressor : Several targets as a chain of one-target networks: each has atoms
+        of its own there, which is better where several of them are counts, grades or rounded.
 
     References
     ----------

@@ -318,8 +318,8 @@ def pooled(found, still, scaling, members=None, outlier_share=0.0, outlier_sds=N
     if outlier_share > 0.0:
         means = np.einsum("nk,nkd->nd", *parts[:2])[:, None]
         parts[0] *= 1.0 - outlier_share
-        roots = outlier_sds if factor is None else np.diag(outlier_sds)
-        own = [outlier_share], means, roots[None]
+        wide = outlier_sds if factor is None else np.diag(outlier_sds)
+        own = [outlier_share], means, wide[None]
         parts = [_appended(*pair) for pair in zip(parts, own, strict=True)]
     weights, means, roots = parts
     means = scaling.restored(means)

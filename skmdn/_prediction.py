@@ -18,7 +18,7 @@ from sklearn.utils import (
 from sklearn.utils._chunking import get_chunk_n_rows
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from skmdn.distribution.batch import check_probability
+from skmdn.distribution.batch import check_probability, weighted_mean
 from skmdn.distribution.density import generator
 from skmdn.distribution.mixture import NormalMixture
 
@@ -221,16 +221,11 @@ class LogLikelihoodScore(RowChecks):
         """
         # Without a y, `score_samples` would return the negative entropy.
         log_density = self.score_samples(X, check_targets(y))
-        if sample_weight is not None:
-            with naming("sample_weight"):
-                sample_weight = _check_sample_weight(
-                    sample_weight, log_density, ensure_non_negative=True
-                )
-            if sample_weight.any():
-                # Sums of huge ones would overflow; and a row that is not there may be impossible.
-                log_density = log_density[sample_weight > 0.0]
-                sample_weight = sample_weight[sample_weight > 0.0] / sample_weight.max()
-        return float(np.average(log_density, weights=sample_weight))
+        if sample_weight is None:
+            return float(log_density.mean())
+        with naming("sample_weight"):
+            weights = _check_sample_weight(sample_weight, log_density, ensure_non_negative=True)
+        return float(weighted_mean(log_density, weights))
 
 
 class MixturePredictions(LogLikelihoodScore):

@@ -251,7 +251,7 @@ def test_a_slip_where_there_is_no_noise_is_rare_and_not_impossible(kind, noise_t
     assert (mixture.var() <= (without.var() + 2.0 * floor)).all()
 
 
-def test_what_is_rare_is_told_anew_by_every_fit():
+def test_the_share_of_outliers_is_told_anew_by_every_fit():
     rng = np.random.default_rng(0)
     X = rng.uniform(1.0, 3.0, size=(200, 2))
     model = small(reg_covar=np.float32(0.1)).fit(X, X @ [20.0, -7.0])

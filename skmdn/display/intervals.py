@@ -66,6 +66,7 @@ class IntervalDisplay(Display):
         inside = (lower <= self.y_true) & (self.y_true <= upper)
 
         def drawn(name, those, color):
+            """Draw the targets of those rows, and say in the legend what share they are."""
             label, shown = f"{name}: {100 * those.mean():.3g}%", those[rows]
             style = {"label": label, "s": 4, "color": color, "zorder": 2.5, **kwargs}
             return ax.scatter(rank[shown], self.y_true[rows[shown]], **style)

@@ -278,6 +278,15 @@ def as_floats(name: str, values: npt.ArrayLike) -> Array:
         ) from None
 
 
+def weighted_mean(values: Array, weights: Array) -> Array:
+    """The mean over rows (n, ...) by weights (n,) of any size.
+
+    Sums of huge weights would overflow; and what a row of no weight has may be infinite.
+    """
+    there = weights > 0
+    return np.asarray(np.average(values[there], axis=0, weights=weights[there] / weights.max()))
+
+
 def check_count(name: str, value: int) -> int:
     """A positive integer, or one line that names the argument."""
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:

@@ -13,6 +13,7 @@ from skmdn.distribution.batch import (
     broadcast,
     check_coverage,
     check_probability,
+    weighted_mean,
 )
 from skmdn.distribution.density import RandomState
 from skmdn.distribution.mixture import NormalMixture
@@ -253,6 +254,7 @@ def calibration_error(
     """
     pit = pit_values(y_true, mixture)
     weights = _check_weights(sample_weight, pit)
+    weights = weights / weights.max()  # sums of huge ones would overflow
     columns = pit.reshape(len(pit), -1).T
     return float(np.mean([_area_off_diagonal(column, weights) for column in columns]))
 
@@ -326,8 +328,7 @@ def _average(scores: Array, sample_weight: npt.ArrayLike | None, aggregate: bool
     if not aggregate:
         return scores
     weights = _check_weights(sample_weight, scores)
-    there = weights > 0  # a row that is not may be impossible
-    return float(np.mean(np.average(scores[there], axis=0, weights=weights[there])))
+    return float(np.mean(weighted_mean(scores, weights)))
 
 
 def _check_weights(sample_weight: npt.ArrayLike | None, rows: Array) -> Array:
@@ -337,4 +338,4 @@ def _check_weights(sample_weight: npt.ArrayLike | None, rows: Array) -> Array:
     weights = broadcast("sample_weight", given, rows.shape[:1])
     if (weights < 0).any() or not weights.any():
         raise ValueError("sample_weight must be non-negative and not all zero")
-    return np.asarray(weights / weights.max())  # sums of huge ones would overflow
+    return weights

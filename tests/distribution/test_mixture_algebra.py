@@ -302,6 +302,7 @@ def test_to_scipy_of_one_target_answers_as_scipy_does():
     standard /= np.sqrt(variance)
     assert_allclose([skewness, kurtosis], stats.describe(standard)[4:], atol=0.02)
     assert stats.kstest(row.rvs(size=2000, random_state=1), row.cdf).pvalue > 1e-3
+    assert row.rvs(size=0).shape == (0,)
     assert pickle.loads(pickle.dumps(row)).cdf(0.5) == row.cdf(0.5)
 
 

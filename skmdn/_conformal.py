@@ -32,6 +32,8 @@ _LEAST_OUTSIDE = 1e-9
 _LARGEST_TAIL_SCORE = -math.log(_LEAST_OUTSIDE)
 #: Draws of several targets that rank a density among all of its row's.
 _N_DRAWS = 1000
+#: Nats by which equal densities may differ by rounding.
+_TIED = 1e-9
 #: By how much sets are larger than they need be, as a share of the score and in nats: y at the
 #: very border of its set, or at the peak that is all of it, stays inside. Ends of regions are
 #: right to 1e-9 of the probability.
@@ -337,8 +339,9 @@ def _joint_scores(mixture: NormalMixture, y: Array) -> Array:
     score = np.empty(len(mixture))
     for rows in mixture._blocks(_N_DRAWS * mixture.n_targets):
         part = mixture[rows]
-        level, drawn = part.logpdf(y[rows]), part.logpdf(part._transport(uniform, normal))
-        outside = (1 + (drawn < level).sum(axis=0)) / (1 + _N_DRAWS)
+        draws = part._on_grids(part._transport(uniform, normal))
+        level, drawn = part.logpdf(y[rows]), part.logpdf(draws)
+        outside = (1 + (drawn <= level + _TIED).sum(axis=0)) / (1 + _N_DRAWS)
         score[rows] = np.maximum(drawn.min(axis=0) - level, 0) - np.log(outside)
     return score
 

@@ -209,7 +209,7 @@ class NetworkFitting(NetworkMixtures):
         noise = NOISE_MODELS[self.noise_type]
         sizes = self.n_components_, self.n_features_in_
         self._targets = TargetModel.of(targets, rows.weights, noise, *sizes, are_all)
-        atoms = self._targets.atoms
+        atoms = self._targets.values
         self.atoms_ = atoms if self._y_ndim == 2 else atoms[:, 0]
         self._loss = self._mixture_loss()
         if are_all and self.n_estimators == "auto":

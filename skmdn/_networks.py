@@ -14,6 +14,7 @@ from skmdn._out_of_fold import HeldOut, fingerprints
 from skmdn._prediction import row_blocks
 from skmdn._targets import TargetModel
 from skmdn.distribution.mixture import NormalMixture
+from skmdn.distribution.rounded import Grid, Rounded
 from skmdn.distribution.scale import Array, Diagonal, Triangular
 from skmdn.learning.features import NormalScores
 from skmdn.learning.loss import MixtureLoss
@@ -118,7 +119,12 @@ class NetworkMixtures(PredictionSets):
             # Where there are atoms, the last that stays is the widest.
             of_components = np.column_stack([of_members.sum(axis=1), still[:, : n_still - 1]])
             first = of_components.shape[1] - sum(counts)
-            return np.add.reduceat(of_components, first + np.cumsum([0, *counts])[:-1], axis=1)
+            starts = first + np.cumsum([0, *counts])[:-1]
+            found = [np.add.reduceat(of_components, starts, axis=1)] if counts else []
+            # A marginal has the values of its grid last.
+            sizes = [(d, len(grid)) for d, grid in enumerate(self._targets.grids) if len(grid)]
+            found += [mixture.marginal(d).weights[:, -size:] for d, size in sizes]
+            return np.concatenate([of_components[:, :0], *found], axis=1)
 
         return self._answers(X, atom_weights)
 
@@ -279,7 +285,21 @@ class NetworkMixtures(PredictionSets):
         )
         if self.line_ is not None:
             means += (self._on_line(X) + line_shift)[:, None]
+        if found.cells is not None:
+            scale = self._rounded(scale, self._loss.rounding, found.cells, weights.shape[1])
         return NormalMixture._from_scale(weights, means, scale, self._y_ndim == 1)
+
+    def _rounded(self, scale, rounding, cells, n_components):
+        """Return the scale of components of which those learned, the first, are rounded."""
+        floor = np.ravel(self._loss.reg_covar)
+        sds = np.sqrt(np.broadcast_to(floor, self.n_outputs_)) * self._targets.scaling.unit
+        grids = {}
+        for d, own in zip(rounding.columns, rounding.grids, strict=True):
+            ends = np.concatenate([[-np.inf], rounding.upper[own][:-1], [np.inf]])
+            grids[d] = Grid(self._targets.grids[d], ends, float(sds[d]))
+        cells = [_flattened(part) for part in cells]
+        behind = [(0, 0), (0, n_components - cells[0].shape[1]), (0, 0)]
+        return Rounded(scale, grids, *(np.pad(part, behind) for part in cells))
 
 
 def _mean_component_var(mixture):

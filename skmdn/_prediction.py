@@ -291,7 +291,9 @@ class MixturePredictions(LogLikelihoodScore):
         NormalMixture
             One mixture a row, of ``n_estimators_ * n_components_`` components, network by network,
             and behind them one for each of ``atoms_``, and a wide one, where there are some or y
-            has outliers (of an atom that leaves targets open, each member has its own). Where
+            has outliers (of an atom that leaves targets open, each member has its own). Where some
+            of several targets lie on grids, components are rounded to these: `marginal` of such a
+            target has a component for each value, and `affine` and `modes` have no answer. Where
             there is next to no noise, as rows held out tell, and variances differ between
             components, a wide one of weight ``reg_covar``, or less, is last.
         """

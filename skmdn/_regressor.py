@@ -48,7 +48,8 @@ class MDNRegressor(ResidualFitting, RegressorMixin, BaseEstimator):
         three targets takes 10 with ``"full"`` noise); more than 5 only if they take at most 240
         outputs together. All networks share further components: one at each of ``atoms_``, with
         variance ``reg_covar``, and, where there are atoms or outliers, a wide one. An atom that
-        leaves targets open has components in each network instead, the more the commoner it is.
+        leaves targets open has components in each network instead, the more the commoner it is; of
+        targets on grids, all components have some share of each value.
     noise_type : {"full", "diagonal", "isotropic", "isotropic_across_components", "fixed"}, \
 default="full"
         Covariance of a component: any; diagonal; one variance for all targets; one variance for
@@ -174,15 +175,19 @@ default="full"
         - Otherwise those are atoms that stand out: common values of at least 2 % of the rows, and
           of five times as many as the value of a typical other row; or of a typical row at no
           value of a tenth of the rows, if what that has is its own, or has 0.2 % of them at most.
-        - Of several targets, atoms are combinations of such values that ten distinct rows share.
-          NaN: this target may have any value. Where a combination is rarer, the target with the
-          most such values is left open first. Atoms with NaN come first. A target with more than
-          ``64 / n_outputs`` such values (or 4, if that is more) is always open, and there are at
-          most as many atoms with NaN. With isotropic noise, no target is left open.
+        - Each of several targets may lie on a lattice, or on another grid if 99 % of the rows are
+          at its values: any value of one may meet any of another. These atoms come last, target by
+          target, with NaN for the others, which may have any value.
+        - Of other targets, atoms are combinations of such values that ten distinct rows share.
+          Where a combination is rarer, the target with the most such values is left open (NaN)
+          first. Atoms with NaN come first. A target with more than ``64 / n_outputs`` such values
+          (or 4, if that is more) is always open, and there are at most as many atoms with NaN.
+        - With isotropic noise there are but combinations, of all targets.
 
         How likely more than four atoms of one target are is a mixture of at most three logistic
         distributions a network, rounded to the atoms (Salimans et al. 2017), and of those that
-        stand out. Empty where all components share one variance.
+        stand out; of several targets on grids, each component is rounded to those, target by
+        target. Empty where all components share one variance.
     line_ : Line or None
         The linear function whose residuals the networks learn, fitted by ridge regression
         (Hoerl & Kennard 1970); ``line_.at(X)`` are its values (n, n_outputs) for an array X. It is
@@ -217,8 +222,8 @@ default="full"
     See Also
     --------
     sklearn.neural_network.MLPRegressor : Predicts a value, not a distribution.
-    AutoregressiveMDNRegressor : Several targets as a chain of one-target networks: each has atoms
-        of its own there, which is better where several of them are counts, grades or rounded.
+    AutoregressiveMDNRegressor : Several targets as a chain of one-target networks, each of which
+        learns from the targets before it.
 
     References
     ----------

@@ -126,7 +126,7 @@ class ResidualFitting(NetworkFitting):
             return False
         left = trimmed_mean_squares(model.scaling.standardised(residuals + model.scaling.mean))
         floor = self.reg_covar * model.floor
-        if len(model.atoms) > 0:  # of which a line would leave nothing
+        if model.has_values:  # of which a line would leave nothing
             return (left < NO_NOISE).all()
         if within > self.best_validation_score_ - _NEAR * self.n_outputs_:
             return True

@@ -72,6 +72,7 @@ class TargetScaling:
         weights: np.ndarray,
         which: np.ndarray,
         most_left: float = _ALL_BUT_A_SUM,
+        by: np.ndarray | float = 1.0,
     ) -> TargetScaling:
         """Return a scaling in which no target of ``which`` is all but a sum of those before it.
 
@@ -85,14 +86,17 @@ class TargetScaling:
         which : ndarray of shape (D,) of bool
         most_left : float
             Share of its variance that those leave of such a target, at most.
+        by : ndarray of shape (D,) of bool, default=1.0
+            Which of those count.
         """
         u, n_targets = self.in_units(y), y.shape[1]
+        of_others = u * by
         root, roots = np.eye(n_targets), np.sqrt(weights / weights.sum())
         for d in 1 + np.flatnonzero(which[1:]):
             if effective_number(weights) - d - 1 < _FEWEST_FREE:
                 break
-            line = np.linalg.lstsq(u[:, :d] * roots[:, None], u[:, d] * roots)[0]
-            rest, whole = roots * (u[:, d] - u[:, :d] @ line), roots * u[:, d]
+            line = np.linalg.lstsq(of_others[:, :d] * roots[:, None], u[:, d] * roots)[0]
+            rest, whole = roots * (u[:, d] - of_others[:, :d] @ line), roots * u[:, d]
             if rest @ rest < most_left * (whole @ whole):
                 root[d, :d] = line @ root[:d, :d]
         return self if (root == np.eye(n_targets)).all() else replace(self, root=root)

@@ -13,13 +13,22 @@ from skmdn._scaling import (
     floors,
     target_scaling,
 )
-from skmdn.learning.atoms import Pins, StillComponents, at_atoms, elsewhere, find_atoms
+from skmdn.learning.atoms import (
+    Pins,
+    StillComponents,
+    at_atoms,
+    atoms_beside,
+    elsewhere,
+    find_atoms,
+    find_grids,
+)
 from skmdn.learning.bounds import Bounds
 from skmdn.learning.curve import JohnsonCurve
 from skmdn.learning.grades import GradedComponents, Grades
 from skmdn.learning.initialization import WIDEST_LOG_ODDS, atom_log_odds
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.noise import NoiseModel
+from skmdn.learning.rounding import REACH, Rounding
 from skmdn.learning.rows import effective_number, sample_of
 
 #: Grades of each network, at most: with five, a fit to many rows took a quarter longer.
@@ -43,6 +52,11 @@ class TargetModel:
         Values that many rows share, in units of y, NaN where open.
     pins : Pins or None
         What of the components is not learned, if some atoms are open.
+    grids : list of ndarray
+        For each of several targets the values that it has, in units of y, if these are a grid, or
+        none.
+    rounding : Rounding or None
+        What is learned of these.
     curve : JohnsonCurve or None
         The curves that means are learned along, if each has a variance of its own.
     has_widest : bool
@@ -64,6 +78,8 @@ class TargetModel:
     scaling: TargetScaling
     atoms: np.ndarray
     pins: Pins | None
+    grids: list[np.ndarray]
+    rounding: Rounding | None
     curve: JohnsonCurve | None
     has_widest: bool
     coupling_unit: float
@@ -72,6 +88,21 @@ class TargetModel:
     widest: np.ndarray
     whole_unit: np.ndarray
     finest_unit: np.ndarray
+
+    @property
+    def has_values(self) -> bool:
+        """Whether many rows share some of the values."""
+        return len(self.atoms) > 0 or self.rounding is not None
+
+    @property
+    def values(self) -> np.ndarray:
+        """The atoms, and behind them the values of grids, where all else is open: (A, D)."""
+        rows = [self.atoms]
+        for d, grid in enumerate(self.grids):
+            of_one = np.full((len(grid), len(self.grids)), np.nan)
+            of_one[:, d] = grid
+            rows.append(of_one)
+        return np.concatenate(rows)
 
     @property
     def floor(self) -> np.ndarray:
@@ -101,15 +132,15 @@ class TargetModel:
         scaling = target_scaling(y, weights, not noise.per_target)
         few = sample_of(len(y))
         sample, own = y[few], weights[few]
-        atoms = sample[:0]
-        if noise.per_component:
-            atoms = find_atoms(sample, own, noise.per_target, n_features)
+        grids, atoms = _values_found(sample, own, noise, n_features)
         if noise.coupled and are_all:
             # Of those with atoms, a value that many rows share must stay one.
-            without_atoms = np.atleast_1d(np.isnan(atoms).all(axis=0))
-            scaling = scaling.untied(sample, own, without_atoms)
+            plain = np.array([len(grid) == 0 for grid in grids])
+            without_atoms = plain & np.isnan(atoms).all(axis=0)
+            scaling = scaling.untied(sample, own, without_atoms, by=plain)
         n_expected = effective_number(weights) if are_all else math.inf
-        found = cls._learned_in(scaling, atoms, y, weights, noise, n_components, n_expected)
+        given = y, weights, noise, n_components, n_expected
+        found = cls._learned_in(scaling, atoms, grids, *given)
         if not noise.per_target:
             return found
         finest = scaling.unit * np.sqrt(floors(scaling.in_units(sample)))
@@ -133,7 +164,8 @@ class TargetModel:
         if noise.coupled:
             scaling = scaling.decorrelated(residuals, weights)
         given = residuals, weights, noise, n_components, effective_number(weights)
-        found = cls._learned_in(scaling, residuals[:0], *given)
+        no_grids = [column[:0] for column in residuals.T]
+        found = cls._learned_in(scaling, residuals[:0], no_grids, *given)
         return replace(found, whole_unit=unit, finest_unit=finest)
 
     @classmethod
@@ -141,26 +173,32 @@ class TargetModel:
         cls,
         scaling: TargetScaling,
         atoms: np.ndarray,
+        grids: list[np.ndarray],
         y: np.ndarray,
         weights: np.ndarray,
         noise: NoiseModel,
         n_components: int,
         n_expected: float,
     ) -> TargetModel:
-        """Return what is to be learned in such units, and of such atoms."""
+        """Return what is to be learned in such units, and of such atoms and grids."""
         few = sample_of(len(y))
         own, at, standardised = weights[few], at_atoms(y[few], atoms), scaling.standardised(y)
         free = [elsewhere(at[:, said]) for said in ~np.isnan(atoms.T)]  # target by target
         curve = JohnsonCurve.fit(standardised[few], own[:, None] * np.transpose(free))
-        has_widest = len(atoms) > 0 or curve.has_outliers(standardised)
-        n_targets = y.shape[1]
+        n_targets, n_plain = len(grids), _n_plain(grids)
+        noise = noise.beside_grids(n_plain)
+        rounding = _rounding(scaling, grids, y[few], own, noise)
+        has_values = len(atoms) > 0 or rounding is not None
+        has_widest = has_values or curve.has_outliers(standardised)
         return cls(
             scaling,
             atoms,
             pins=_pins_at(atoms, own @ at / own.sum(), scaling, noise, n_components),
-            curve=curve if noise.all_free(n_components, n_targets) else None,
+            grids=grids,
+            rounding=rounding,
+            curve=curve if n_plain and noise.all_free(n_components, n_targets) else None,
             has_widest=noise.per_component and has_widest,
-            coupling_unit=noise.coupling_unit(n_expected, n_components, n_targets),
+            coupling_unit=noise.coupling_unit(n_expected, n_components, n_plain),
             grades=_grades(scaling.in_units(atoms), at, own, n_components),
             reach=_reach_of(standardised),
             widest=_widest(standardised),
@@ -190,17 +228,24 @@ class TargetModel:
         return MixtureLoss(
             n_components=n_components + n_pinned,
             n_targets=self.atoms.shape[1],
-            noise=noise,
+            noise=noise.beside_grids(_n_plain(self.grids)),
             reg_covar=lowest,
             curve=self.curve,
             still=self._still(atoms, lowest) if self.has_widest else None,
             pins=self.pins,
+            rounding=self.rounding,
             coupling_unit=self.coupling_unit,
-            bounds=Bounds.around(self.reach, noise.per_target),
+            bounds=Bounds.around(self._reach_of_locations(), noise.per_target),
             fixed_variance=1.0
             if noise.learned
             else fixed_variance(fixed_noise_level, self.scaling.unit[0]),
         )
+
+    def _reach_of_locations(self) -> np.ndarray:
+        """Return the least and greatest (2, D) that locations are: normal scores on grids."""
+        if self.rounding is None:
+            return self.reach
+        return np.where(self.rounding.free.T, self.reach, [[-REACH], [REACH]])
 
     def _still(self, atoms: np.ndarray, lowest: float | np.ndarray) -> StillComponents:
         """Return what stays at atoms (A, D) that leave nothing open, and the widest component."""
@@ -216,6 +261,45 @@ class TargetModel:
             return reg_covar
         of_targets = reg_covar * self.floor[:, None]
         return of_targets if noise.per_target else of_targets[:1]  # they have one unit
+
+
+def _values_found(
+    y: np.ndarray, weights: np.ndarray, noise: NoiseModel, n_features: int
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return the grids that targets (n, D) are on, and atoms (A, D) of those that are on none.
+
+    One target has atoms alone, as do several that share a variance.
+    """
+    grids = [column[:0] for column in y.T]
+    if not noise.per_component:
+        return grids, y[:0]
+    if y.shape[1] > 1 and noise.per_target:
+        grids = find_grids(y, weights, n_features)
+    if any(map(len, grids)):
+        return grids, atoms_beside(grids, y, weights)
+    return grids, find_atoms(y, weights, noise.per_target, n_features)
+
+
+def _n_plain(grids: list[np.ndarray]) -> int:
+    """Return how many targets are on no grid."""
+    return sum(len(grid) == 0 for grid in grids)
+
+
+def _rounding(
+    scaling: TargetScaling,
+    grids: list[np.ndarray],
+    y: np.ndarray,
+    weights: np.ndarray,
+    noise: NoiseModel,
+) -> Rounding | None:
+    """Return what is learned of grids, given targets (n, D) of such weights."""
+    rows = effective_number(weights) * weights / weights.sum()
+    counts = [rows @ (column[:, None] == grid) for column, grid in zip(y.T, grids, strict=True)]
+    standardised = [
+        (grid - mean) / unit
+        for grid, mean, unit in zip(grids, scaling.mean, scaling.unit, strict=True)
+    ]
+    return Rounding.to(standardised, counts, noise.coupled)
 
 
 def _reach_of(standardised: np.ndarray) -> np.ndarray:

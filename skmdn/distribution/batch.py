@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from skmdn.distribution.scale import (
-    Array,
-    Diagonal,
-    Scale,
-    concatenate,
-    from_covariances,
-)
+from skmdn.distribution.rounded import ComponentScale, Rounded, join
+from skmdn.distribution.scale import Array, Diagonal, Scale, from_covariances
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -32,7 +27,7 @@ class MixtureBatch:
     __slots__ = ("_means", "_scalar", "_scale", "_weights")
     _weights: Array
     _means: Array
-    _scale: Scale
+    _scale: ComponentScale
     _scalar: bool
 
     def __init__(
@@ -53,13 +48,20 @@ class MixtureBatch:
         self._scalar = scalar
 
     @classmethod
-    def _from_scale(cls, weights: Array, means: Array, scale: Scale, scalar: bool) -> Self:
-        """Trusted and unchecked: weights (n, K), means (n, K, D), and a scale over (n, K)."""
+    def _from_scale(
+        cls, weights: Array, means: Array, scale: ComponentScale, scalar: bool
+    ) -> Self:
+        """Trusted and unchecked: weights (n, K), means (n, K, D), and a scale over (n, K).
+
+        One target that is rounded has a component for each value: all its questions are answered.
+        """
+        if isinstance(scale, Rounded) and means.shape[2] == 1:
+            weights, means, scale = scale.split(weights, means)
         self = cls.__new__(cls)
         self._weights, self._means, self._scale, self._scalar = weights, means, scale, scalar
         return self
 
-    def _with(self, weights: Array, means: Array, scale: Scale) -> Self:
+    def _with(self, weights: Array, means: Array, scale: ComponentScale) -> Self:
         """New mixtures over targets of the same shape."""
         return self._from_scale(weights, means, scale, self._scalar)
 
@@ -186,8 +188,17 @@ class MixtureBatch:
     @classmethod
     def _join(cls, mixtures: Sequence[MixtureBatch], weights: Array, axis: int) -> Self:
         means = np.concatenate([m._means for m in mixtures], axis=axis)
-        scale = concatenate([m._scale for m in mixtures], axis=axis)
+        scale = join([m._scale for m in mixtures], axis=axis)
         return cls._from_scale(weights, means, scale, mixtures[0]._scalar)
+
+    def _normal_scale(self, question: str) -> Scale:
+        """The scale, or one line that says why there is no answer."""
+        if isinstance(self._scale, Rounded):
+            raise ValueError(
+                f"{question} has no closed form where targets are on grids, here "
+                f"{', '.join(map(str, self._scale.grids))}: use draws, or condition on those"
+            )
+        return self._scale
 
     def _unwrap(self, values: Array) -> Array:
         """Drop the target axis, the last, where y is 1-D."""

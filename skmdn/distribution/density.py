@@ -13,7 +13,8 @@ from scipy.special import logsumexp, softmax
 from skmdn.distribution import univariate
 from skmdn.distribution._roots import blocks
 from skmdn.distribution.batch import MixtureBatch, check_count
-from skmdn.distribution.scale import Array, standard_logpdf
+from skmdn.distribution.rounded import Rounded
+from skmdn.distribution.scale import Array
 
 RandomState: TypeAlias = int | np.random.Generator | np.random.RandomState | None
 
@@ -49,9 +50,7 @@ class MixtureDensity(MixtureBatch):
         return mixture._component_logpdf(points)
 
     def _component_logpdf(self, points: Array) -> Array:
-        with np.errstate(invalid="ignore"):  # inf - inf, where targets are infinite
-            whitened = self._scale.whiten(points[..., None, :] - self._means)
-        logpdf = standard_logpdf(whitened) - self._scale.log_determinant()
+        logpdf = self._scale.logpdf(points[..., None, :], self._means)
         logpdf[np.isinf(points).any(axis=-1) & ~np.isnan(points).any(axis=-1)] = -np.inf
         return logpdf
 
@@ -234,7 +233,11 @@ class MixtureDensity(MixtureBatch):
         for k in range(self.n_components - 1):
             component += cumulative[:, k] <= uniform
         chosen = (np.arange(len(self)), component)
-        return self._means[chosen] + self._scale[chosen].colour(normal)
+        return self._scale[chosen].draw(normal, self._means[chosen])
+
+    def _on_grids(self, draws: Array) -> Array:
+        """Draws at the values that some are about: y is at these, where it is denser."""
+        return self._scale.on_grids(draws) if isinstance(self._scale, Rounded) else draws
 
 
 def n_leading(points: Array) -> int:

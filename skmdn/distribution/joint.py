@@ -16,11 +16,13 @@ from skmdn.distribution import multivariate, univariate
 from skmdn.distribution.batch import check_count, check_coverage, check_share
 from skmdn.distribution.density import RandomState, generator, n_leading
 from skmdn.distribution.one_target import OneTargetMixture
-from skmdn.distribution.scale import LOG_2PI, Array
+from skmdn.distribution.rounded import Rounded
+from skmdn.distribution.scale import Array
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+DRAWS = 1_000  # of what has no closed form
 PAIRS = 8  # numbers held for each pair of components while modes or distances are found
 
 
@@ -62,7 +64,8 @@ class JointMixture(OneTargetMixture):
         Raises
         ------
         ValueError
-            If the prominence is no number from 0 to 1, or is not 0 and there are several targets.
+            If the prominence is no number from 0 to 1, or is not 0 and there are several targets;
+            or if some of these are on grids, where each value is a peak.
 
         Examples
         --------
@@ -82,18 +85,12 @@ class JointMixture(OneTargetMixture):
             points = self._like_y(points)
         else:
             parts = [
-                multivariate.modes(part._weights, part._centre()[1], part._scale)
+                multivariate.modes(part._weights, part._centre()[1], part._normal_scale("modes"))
                 for part in merged._parts(merged.n_components**2 * self.n_targets * PAIRS)
             ]
             offsets, logpdf, counts = (np.concatenate(part) for part in zip(*parts, strict=True))
             points = self.mean()[:, None] + offsets
         return Modes(self._padded(points), self._padded(logpdf), counts)
-
-    def mode(self) -> Array:
-        """Where the density is highest, shape (n,) or (n, D); see `modes`."""
-        if self.n_targets == 1:
-            return self._like_y(univariate.mode(*self._merged()._univariate()))
-        return self.modes().points[:, 0]
 
     def region_level(
         self, coverage: float, *, n_samples: int = 10_000, random_state: RandomState = None
@@ -134,7 +131,7 @@ class JointMixture(OneTargetMixture):
         check_count("n_samples", n_samples)
         rng = generator(random_state)
         levels = [
-            np.quantile(part.logpdf(part.sample(n_samples, rng)), 1 - coverage, axis=0)
+            np.quantile(part.logpdf(part._on_grids(part.sample(n_samples, rng))), 1 - coverage, 0)
             for part in self._parts(n_samples * self.n_targets)
         ]
         return np.concatenate(levels)
@@ -181,8 +178,8 @@ class JointMixture(OneTargetMixture):
             return univariate.entropy(*merged._univariate())
         check_count("n_samples", n_samples)
         rng = generator(random_state)
-        gaussian = merged._scale.log_determinant() + 0.5 * self.n_targets * (1 + LOG_2PI)
-        entropy = (entr(merged._weights) + merged._weights * gaussian).sum(axis=1)
+        of_components = merged._weights * merged._scale.entropy()
+        entropy = (entr(merged._weights) + of_components).sum(axis=1)
         for rows in merged._blocks(n_samples * merged.n_components * self.n_targets):
             part = merged[rows]
             posterior = part._posterior(part._component_logpdf(part._draw(n_samples, rng)))
@@ -208,7 +205,8 @@ class JointMixture(OneTargetMixture):
         ----------
         y : array-like of shape (..., n) or (..., n, D)
         n_samples : int, default=None
-            Pairs of draws a mixture to average over; None is exact.
+            Pairs of draws a mixture to average over; None is exact, but where some of the targets
+            are on grids: there it is 1,000 pairs.
         random_state : int, Generator, RandomState or None, default=None
 
         Returns
@@ -226,6 +224,8 @@ class JointMixture(OneTargetMixture):
         if self.n_targets == 1:
             return self.crps(y)
         mixture, points = self._merged()._meet(y)
+        if n_samples is None and isinstance(self._scale, Rounded):
+            n_samples = DRAWS
         width = mixture.n_components * PAIRS
         if n_samples is not None:
             width, rng = check_count("n_samples", n_samples), generator(random_state)
@@ -233,7 +233,7 @@ class JointMixture(OneTargetMixture):
         for rows in mixture._blocks(n_leading(points) * self.n_targets * width):
             part, here = mixture[rows], points[..., rows, :]
             if n_samples is None:
-                parameters = part._weights, part._means, part._scale
+                parameters = part._weights, part._means, part._normal_scale("energy_score")
                 score[..., rows] = multivariate.energy_score(here, *parameters)
             else:
                 pairs = part._draw(n_samples, rng), part._draw(n_samples, rng)

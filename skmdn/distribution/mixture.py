@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from skmdn.distribution import bridges
+from skmdn.distribution import bridges, univariate
 from skmdn.distribution.batch import as_floats, broadcast
 from skmdn.distribution.joint import JointMixture
+from skmdn.distribution.rounded import Rounded
 from skmdn.distribution.scale import Array
 
 if TYPE_CHECKING:
@@ -65,6 +66,25 @@ class NormalMixture(JointMixture):
     """
 
     __slots__ = ()
+
+    def mode(self) -> Array:
+        """Where the density is highest, shape (n,) or (n, D); see `modes`.
+
+        Of targets on grids it has the values that the densest component has, and the others are at
+        the mode they have given these.
+        """
+        if self.n_targets == 1:
+            return self._like_y(univariate.mode(*self._merged()._univariate()))
+        if not isinstance(self._scale, Rounded):
+            return self.modes().points[:, 0]
+        candidates = self._scale.likeliest(self._means)
+        logpdf = self.logpdf(np.moveaxis(candidates, 1, 0))
+        point = candidates[np.arange(len(self)), logpdf.argmax(axis=0)]
+        on_grids = [*self._scale.grids]
+        rest = [d for d in range(self.n_targets) if d not in on_grids]
+        if rest:
+            point[:, rest] = self.condition(on_grids, point[:, on_grids]).mode()
+        return point
 
     # --- algebra -----------------------------------------------------------------------------
 
@@ -135,8 +155,8 @@ class NormalMixture(JointMixture):
         if points.ndim != 2 or not np.isfinite(points).all():
             raise ValueError(f"values must be finite, one set a mixture; got {values!r:.60}")
         mixture = self._repeated(len(points))
-        residual = points[:, None, :] - mixture._means[..., known]
-        logpdf, shift, scale = mixture._scale.condition(known, rest, residual)
+        given = points[:, None, :], mixture._means[..., known]
+        logpdf, shift, scale = mixture._scale.condition(known, rest, *given)
         weights = mixture._posterior(logpdf)
         if np.isnan(weights).any():
             raise ValueError(
@@ -161,7 +181,8 @@ class NormalMixture(JointMixture):
         Raises
         ------
         ValueError
-            If A does not fit y, or the result would be singular.
+            If A does not fit y, or the result would be singular; or some of several targets are on
+            grids.
 
         Examples
         --------
@@ -175,7 +196,7 @@ class NormalMixture(JointMixture):
         """
         matrix = self._check_matrix(A)
         rows = np.atleast_2d(matrix)
-        scale = self._scale.affine(rows)
+        scale = self._normal_scale("affine").affine(rows)
         pivots = np.diagonal(scale.factor(), axis1=-2, axis2=-1)
         if not (pivots > SINGULAR * scale.standard_deviations()).all():
             raise ValueError("A must have linearly independent rows; the result is singular")
@@ -283,7 +304,7 @@ class NormalMixture(JointMixture):
         import torch
         from torch import distributions
 
-        means, scale = torch.tensor(self.means), self._scale
+        means, scale = torch.tensor(self.means), self._normal_scale("to_torch")
         component: distributions.Distribution
         if self._scalar:
             sds = torch.tensor(scale.standard_deviations()[..., 0])

@@ -19,7 +19,44 @@ Array: TypeAlias = npt.NDArray[np.float64]
 LOG_2PI = float(np.log(2.0 * np.pi))
 
 
-class Diagonal:
+class NormalScale:
+    """What normal components answer alike, whatever the structure of L."""
+
+    __slots__ = ()
+
+    def standard_deviations(self) -> Array:
+        """Of each target, shape (..., D)."""
+        raise NotImplementedError
+
+    def log_determinant(self) -> Array:
+        """log |L|, half of log |Sigma|, shape (...)."""
+        raise NotImplementedError
+
+    def whiten(self, residual: Array) -> Array:
+        """L^-1 residual, for residuals of shape (..., D)."""
+        raise NotImplementedError
+
+    def colour(self, z: Array) -> Array:
+        """L z, for standard normal z of shape (..., D)."""
+        raise NotImplementedError
+
+    def logpdf(self, points: Array, means: Array | float) -> Array:
+        """Log-density at points (..., D) of components of such means."""
+        with np.errstate(invalid="ignore"):  # inf - inf, where targets are infinite
+            z = self.whiten(points - means)
+        return np.asarray(standard_logpdf(z) - self.log_determinant())
+
+    def draw(self, z: Array, means: Array) -> Array:
+        """Draws that standard normal z (..., D) turn into."""
+        return means + self.colour(z)
+
+    def entropy(self) -> Array:
+        """Differential entropy, shape (...)."""
+        n_targets = self.standard_deviations().shape[-1]
+        return self.log_determinant() + 0.5 * n_targets * (1.0 + LOG_2PI)
+
+
+class Diagonal(NormalScale):
     """Uncorrelated targets: L = diag(sds), with ``sds`` of shape (..., D)."""
 
     __slots__ = ("sds",)
@@ -74,19 +111,18 @@ class Diagonal:
         return _from_root(matrix * self.sds[..., None, :])
 
     def condition(
-        self, dims: Sequence[int], rest: Sequence[int], residual: Array
+        self, dims: Sequence[int], rest: Sequence[int], points: Array, means: Array | float
     ) -> tuple[Array, Array, Scale]:
-        """What knowing the residual of y[dims] says of y[rest].
+        """What knowing y[dims], of such means, says of y[rest].
 
-        Returns the log-density of the residual (...), the shift of the mean of y[rest]
+        Returns the log-density of the points (...), the shift of the mean of y[rest]
         (..., len(rest)), and the scale of y[rest] that is left.
         """
-        known = self.marginal(dims)
-        logpdf = standard_logpdf(known.whiten(residual)) - known.log_determinant()
+        logpdf = self.marginal(dims).logpdf(points, means)
         return logpdf, np.zeros((*logpdf.shape, len(rest))), self.marginal(rest)
 
 
-class Triangular:
+class Triangular(NormalScale):
     """Correlated targets: L is ``lower``, of shape (..., D, D), zero above its diagonal."""
 
     __slots__ = ("lower",)
@@ -150,9 +186,9 @@ class Triangular:
         return _from_root(matrix @ self.lower)
 
     def condition(
-        self, dims: Sequence[int], rest: Sequence[int], residual: Array
+        self, dims: Sequence[int], rest: Sequence[int], points: Array, means: Array | float
     ) -> tuple[Array, Array, Scale]:
-        """What knowing the residual of y[dims] says of y[rest]; see `Diagonal.condition`.
+        """What knowing y[dims] says of y[rest]; see `Diagonal.condition`.
 
         With the known targets first, L = [[L_kk, 0], [L_rk, L_rr]]: the residual fixes the first
         innovations, z = L_kk^-1 residual; they move the rest by L_rk z and leave it with L_rr.
@@ -160,7 +196,7 @@ class Triangular:
         lower = _triangularise(self.lower[..., [*dims, *rest], :])
         m = len(dims)
         known = Triangular(lower[..., :m, :m])
-        z = known.whiten(residual)
+        z = known.whiten(points - means)
         shift = (lower[..., m:, :m] * z[..., None, :]).sum(axis=-1)
         logpdf = standard_logpdf(z) - known.log_determinant()
         return logpdf, shift, Triangular(lower[..., m:, m:])

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .arrays import Array, ArrayParts, namespace
+from .lattices import lattice_points
 from .rows import effective_number
 
 #: Canonical rows that have to share a value for it to be common.
@@ -40,22 +41,10 @@ _SHARE_OF_GRID = 0.9
 #: less would else decide three nats),
 _SHARE_OF_LATTICE = 0.75
 #: or the values have `_LEAST_ROWS` on average, and there are so many for a feature (of fewer, a
-#: line may say most, and it leaves no atoms); if it has no more points than this,
+#: line may say most, and it leaves no atoms).
 _ROWS_A_FEATURE = 20
-_MOST_POINTS = 200
-#: from which they are no farther, in its steps: numbers of single precision are rounded.
-_LARGEST_MISS = 0.02
-#: Points that no row is at are atoms, where this share of all between have one.
-_LEAST_FULL = 0.25
-#: Points beyond the ends are, where there are so many values: not of grades.
-_MANY_VALUES = 10
-#: Where fewer rows than this are at an end, there is more beyond it,
-_ROWS_AT_AN_END = 3
-#: so many times as far as the fourth row from it is from the second: the first may be an outlier.
-#: If the density falls exponentially, one in e^2.5 of the rows beyond the end is beyond that, too;
-_TIMES_BEYOND = 3
-#: but no farther than this share of the range.
-_LARGEST_SHARE_BEYOND = 0.25
+#: Targets of which this share of the rows has values of a grid have no others.
+_SHARE_OF_ALL = 0.99
 #: On another grid, values that so few rows share are atoms, too: what is rare among grades is
 #: a grade.
 _FEWEST_ROWS = 2
@@ -97,22 +86,64 @@ def find_atoms(
         NaN where a target may have any value. Such atoms come first.
     """
     found = _common(y, weights)
-    enough = max(_LEAST_ROWS * len(found.rows), _ROWS_A_FEATURE * n_features)
-    are_common = _share_of_common(found) >= _SHARE_OF_LATTICE
-    if y.shape[1] == 1 and (are_common or len(y) >= enough):
-        points = _lattice(found.rows[:, 0], found.shares * effective_number(weights))
+    if y.shape[1] == 1:
+        points = _lattice(found, weights, n_features)
         if len(points):
             return points[:, None]
     if _make_a_grid(found):
-        with_rare = _common(y, weights, _FEWEST_ROWS)
-        return _standing_out(with_rare if _make_a_grid(with_rare) else found)
+        return _standing_out(_with_rare(found, y, weights))
     if y.shape[1] == 1 or not may_be_open:
         return _standing_out(found)
     return _partly_open(y, weights)
 
 
-def _partly_open(y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the combinations (A, D) of values that stand out, with NaN for any other."""
+def find_grids(y: np.ndarray, weights: np.ndarray, n_features: int = 0) -> list[np.ndarray]:
+    """Return the ascending values of each target of rows (n, D) that has hardly any others.
+
+    For each of the others, none. Parameters are those of `find_atoms`.
+    """
+    return [_grid(column[:, None], weights, n_features) for column in y.T]
+
+
+def _grid(y: np.ndarray, weights: np.ndarray, n_features: int) -> np.ndarray:
+    """Return the values (A,) that a target of rows (n, 1) has, if these are a grid."""
+    found = _common(y, weights)
+    points = _lattice(found, weights, n_features)
+    if len(points) == 0 and _make_a_grid(found):
+        with_rare = _with_rare(found, y, weights)
+        if _share_of_common(with_rare) >= _SHARE_OF_ALL:
+            points = with_rare.rows[with_rare.common, 0]
+    return points if len(points) > 1 else points[:0]
+
+
+def _lattice(found: _Values, weights: np.ndarray, n_features: int) -> np.ndarray:
+    """Return the points of the lattice that values of one target are on, if many rows are."""
+    enough = max(_LEAST_ROWS * len(found.rows), _ROWS_A_FEATURE * n_features)
+    if len(weights) < enough and _share_of_common(found) < _SHARE_OF_LATTICE:
+        return found.rows[:0, 0]
+    return lattice_points(found.rows[:, 0], found.shares * effective_number(weights))
+
+
+def _with_rare(found: _Values, y: np.ndarray, weights: np.ndarray) -> _Values:
+    """Return values of a grid with those that are rare among them."""
+    with_rare = _common(y, weights, _FEWEST_ROWS)
+    return with_rare if _make_a_grid(with_rare) else found
+
+
+def atoms_beside(grids: list[np.ndarray], y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the atoms (A, D) of those targets that lie on no grid; NaN where they do."""
+    plain = np.array([len(grid) == 0 for grid in grids])
+    atoms = _partly_open(y[:, plain], weights, all_open=True) if plain.any() else y[:0, plain]
+    found = np.full((len(atoms), len(grids)), np.nan)
+    found[:, plain] = atoms
+    return found
+
+
+def _partly_open(y: np.ndarray, weights: np.ndarray, all_open: bool = False) -> np.ndarray:
+    """Return the combinations (A, D) of values that stand out, with NaN for any other.
+
+    All are open where there are other targets.
+    """
     most_open = max(_MOST_OPEN // y.shape[1], _FEWEST_OPEN)
     values = [_standing_out(_common(column[:, None], weights))[:, 0] for column in y.T]
     values = [some if len(some) <= most_open else some[:0] for some in values]
@@ -120,7 +151,7 @@ def _partly_open(y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     least = _LEAST_ROWS
     while True:
         atoms = _combinations(codes, weights, least)
-        is_open = ~atoms.all(axis=1)
+        is_open = ~atoms.all(axis=1) | all_open
         if len(atoms) <= _MOST_VALUES and is_open.sum() <= most_open:
             return _decoded(np.concatenate([atoms[is_open], atoms[~is_open]]), values)
         least *= 2
@@ -159,44 +190,6 @@ def _make_a_grid(found: _Values) -> bool:
 def _share_of_common(found: _Values) -> float:
     """Return the share of the rows that have a common value."""
     return float(found.shares[found.common].sum())
-
-
-def _lattice(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the points of the lattice that ascending values (V,) are on; none, if on none.
-
-    Between the values they are all there, if a quarter of them are values. Beyond an end of many
-    values there are more, unless several rows are at it; but none on the other side of zero.
-    """
-    if len(values) < 2:
-        return values
-    gaps = np.diff(values)
-    if values[-1] - values[0] >= (_MOST_POINTS - 0.5) * gaps.min():
-        return values[:0]
-    places = np.append(0, (gaps / gaps.min()).round().cumsum().astype(int))
-    step = (values[-1] - values[0]) / places[-1]
-    if (abs(values - values[0] - step * places) > _LARGEST_MISS * step).any():
-        return values[:0]
-    if len(values) < _LEAST_FULL * places[-1]:
-        return values
-    below, above = (
-        _beyond(values, places, counts),
-        _beyond(-values[::-1], -places[::-1], counts[::-1]),
-    )
-    points = values[0] + step * np.arange(-below, places[-1] + above + 1)
-    points[below + places] = values
-    return points
-
-
-def _beyond(values: np.ndarray, places: np.ndarray, counts: np.ndarray) -> int:
-    """Return how many points there may be below the first place (V,) of so many rows each."""
-    n_below = np.cumsum(counts)
-    if len(values) < _MANY_VALUES or n_below[-1] < 4 or n_below[0] >= _ROWS_AT_AN_END:
-        return 0
-    second, fourth = places[np.searchsorted(n_below, [2 - 1e-6, 4 - 1e-6])]
-    n_places = places[-1] - places[0]
-    found = min(_TIMES_BEYOND * (fourth - second), int(_LARGEST_SHARE_BEYOND * n_places))
-    to_zero = values[0] * n_places / (values[-1] - values[0])
-    return int(min(found, to_zero + 0.5) if to_zero >= 0 else found)
 
 
 def _standing_out(found: _Values) -> np.ndarray:

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .arrays import Array
+from .arrays import Array, namespace
 from .atoms import Pins
 from .bounds import Bounds
+from .rounding import Rounding
 
 
 class Components(NamedTuple):
@@ -44,6 +45,19 @@ class Components(NamedTuple):
             couplings=self.couplings * pins.coupled,
         )
 
+    def rounded(self, rounding: Rounding, locations: Array, excess: Array) -> Components:
+        """Return them with targets on grids as they are learned: on no curve, and uncoupled."""
+        xp, free = namespace(locations), rounding.free == 1.0
+        found = self._replace(couplings=self.couplings * rounding.coupled)
+        if self.slope is None or self.bend is None:
+            return found
+        return found._replace(
+            means=xp.where(free, self.means, locations),
+            excess=xp.where(free, self.excess, excess),
+            slope=xp.where(free, self.slope, xp.ones_like(self.slope)),
+            bend=self.bend * rounding.free,
+        )
+
     def within(self, bounds: Bounds, learned: bool) -> Components:
         """Return them within bounds; variances that are not ``learned`` are what they are."""
         excess = bounds.excess(self.excess) if learned else self.excess
@@ -62,9 +76,12 @@ class MixtureParameters:
         Conditional standard deviations; the marginal ones where ``factor`` is None.
     factor : ndarray of shape (E, K, B, D, D) or None
         Lower Cholesky factors of the covariances, where targets are correlated.
+    cells : ndarray of shape (2, E, B, K, G) or None
+        Location and steepness of what is rounded to grids, where some targets are.
     """
 
     weights: np.ndarray
     means: np.ndarray
     sds: np.ndarray
     factor: np.ndarray | None
+    cells: np.ndarray | None = None

@@ -135,8 +135,7 @@ class Grades(ArrayParts):
             return None
         beside = _averaged(counts, 0.0)
         alone = (counts >= _LARGE_SHARE * counts.sum()) & (counts > _TIMES_NEIGHBOURS * beside)
-        shares = _shrunk(np.where(alone, beside, counts) + _unseen(counts))
-        ranks = np.cumsum(np.maximum(shares / shares.sum(), _LEAST_SHARE))
+        shares = shrunk(np.where(alone, beside, counts) + unseen(counts))
         odds, chosen = np.exp(log_odds), np.append(alone, True)
         odds_alone = odds[chosen]
         odds_alone[:-1] *= 1.0 - beside[alone] / counts[alone]
@@ -144,7 +143,7 @@ class Grades(ArrayParts):
         return cls(
             values=values,
             edges=0.5 * (values[1:] + values[:-1]),
-            cuts=np.concatenate([[-_FAR], ndtri(ranks[:-1] / ranks[-1]), [_FAR]]),
+            cuts=cuts_between(shares),
             alone=np.eye(len(chosen))[:, chosen],
             starting_logits=np.log(np.append(odds_alone, odds_graded)),
         )
@@ -285,7 +284,13 @@ def _softplus(x: Array) -> Array:
     return x.clip(0.0) + xp.log1p(xp.exp(-abs(x)))
 
 
-def _unseen(counts: np.ndarray) -> float:
+def cuts_between(shares: np.ndarray) -> np.ndarray:
+    """Return where the cells (A + 1,) of a standard normal distribution end that are so likely."""
+    ranks = np.cumsum(np.maximum(shares / shares.sum(), _LEAST_SHARE))
+    return np.concatenate([[-_FAR], ndtri(ranks[:-1] / ranks[-1]), [_FAR]])
+
+
+def unseen(counts: np.ndarray) -> float:
     """Return how many rows are added to the counts (A,) of each atom."""
     n_unseen, n_single = (counts == 0).sum(), ((counts > 0) & (counts < 2)).sum()
     return float(min(_UNSEEN, max(n_single, 1) / max(n_unseen, 1)))
@@ -297,7 +302,7 @@ def _averaged(counts: np.ndarray, own: float) -> np.ndarray:
     return own * counts + 0.5 * (1.0 - own) * (before + after)
 
 
-def _shrunk(counts: np.ndarray) -> np.ndarray:
+def shrunk(counts: np.ndarray) -> np.ndarray:
     """Return counts (A,) nearer to their neighbours', as far as those vary by chance alone."""
     expected = _averaged(counts, 0.5)
     # Of independent counts, n - e has the variance e (1/4 + 1/16 + 1/16).
@@ -305,5 +310,5 @@ def _shrunk(counts: np.ndarray) -> np.ndarray:
     by_chance = squares < _BY_CHANCE**2 * expected
     excess = (squares - expected)[by_chance].sum()
     q = max(excess / max((expected[by_chance] ** 2).sum(), 1.0), 0.0)
-    shrunk = expected * (1.0 + q * counts) / (1.0 + q * expected)
-    return np.where(by_chance, shrunk, counts)
+    nearer = expected * (1.0 + q * counts) / (1.0 + q * expected)
+    return np.where(by_chance, nearer, counts)

@@ -65,6 +65,8 @@ def starting_point(
 def starting_mixture(loss: MixtureLoss, y: Tensor, weights: Tensor) -> np.ndarray:
     """Return the raw outputs (P,) of a mixture that is about where the targets y (n, D) are."""
     at = at_atoms(y.numpy(), loss.atoms.astype(np.float32))
+    if loss.rounding is not None:
+        y = torch.from_numpy(loss.rounding.scores(y.numpy()))
     open_counts = [] if loss.pins is None else loss.pins.counts
     n_free = loss.n_components - sum(open_counts)
     means = []

@@ -55,6 +55,7 @@ from .bounds import Bounds
 from .components import Components, MixtureParameters
 from .curve import JohnsonCurve
 from .noise import NoiseModel, covariance_factor, decorrelated, excess_variance, regressions
+from .rounding import RoundedTargets, Rounding
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 #: Logarithm of the least responsibility. Below 1e-38, numbers of single precision are subnormal,
@@ -91,6 +92,9 @@ class MixtureLoss(ArrayParts):
         them below.
     pins : Pins, default=None
         What of the components is not learned; None for nothing.
+    rounding : Rounding, default=None
+        What targets on grids are rounded to, where there are several targets; None for nothing.
+        Every component and target must have a variance of its own.
     coupling_unit : float, default=1.0
         The coupling that a raw one of one stands for; see
         `skmdn.learning.noise.NoiseModel.coupling_unit`.
@@ -107,6 +111,7 @@ class MixtureLoss(ArrayParts):
     curve: JohnsonCurve | None = None
     still: StillComponents | None = None
     pins: Pins | None = None
+    rounding: Rounding | None = None
     coupling_unit: float = 1.0
     bounds: Bounds | None = None
 
@@ -176,6 +181,8 @@ class MixtureLoss(ArrayParts):
         else:
             means, slope, bend = self.curve.at(locations)
             found = Components(means, excess * slope * slope, couplings, slope, bend)
+        if self.rounding is not None:
+            found = found.rounded(self.rounding, locations, excess)
         return found if self.pins is None else found.pinned(self.pins)
 
     def finished(self, *raw: Array) -> Components:
@@ -217,11 +224,13 @@ class MixtureLoss(ArrayParts):
         found = self.finished(*parts)
         _, e = self.errors(y, found)
         squares, constant = e * e, softmax(logits)[1] + self.n_targets * _HALF_LOG_2PI
-        still, densities = self._still_terms(y, numbers), []
+        still, rounded, densities = self._still_terms(y, numbers), self._rounded(y), []
         for factor in factors:
             variances = self.variances(found.excess, factor)
-            terms = (squares / variances + xp.log(variances)).sum(2)
-            terms = _joined(terms, still, factor)
+            terms = squares / variances + xp.log(variances)
+            if rounded is not None:
+                terms[:, :, rounded.columns] = rounded.cells(found.means, variances).terms()
+            terms = _joined(terms.sum(2), still, factor)
             densities.append(softmax(logits - 0.5 * terms)[1] - constant)
         return xp.stack(densities)
 
@@ -246,9 +255,7 @@ class MixtureLoss(ArrayParts):
         variances = self.variances(found.excess)
 
         r, e = self.errors(y, found)
-        z = e / variances
-        ze = z * e
-        terms = (xp.log(variances) + ze).sum(2)
+        z, ze, terms = self._terms(y, e, found, variances)
         still = self._still_terms(y, numbers)
         joint = logits - 0.5 * _joined(terms, still)
         # The softmax of l, too, which `joint` is but for what is the same for all k: in one go.
@@ -279,10 +286,34 @@ class MixtureLoss(ArrayParts):
         if self.pins is not None:
             d_locations *= self.pins.free
             d_couplings *= self.pins.coupled
+        if self.rounding is not None:
+            d_couplings *= self.rounding.coupled
         return self.n_targets * _HALF_LOG_2PI + of_w - of_p
+
+    def _terms(
+        self, y: Array, e: Array, found: Components, variances: Array
+    ) -> tuple[Array, Array, Array]:
+        """Return z and ``z e`` (E, K, D, B), and ``sum_d (z_d e_d + log sigma_d^2)``."""
+        xp = namespace(y)
+        z = e / variances
+        ze = z * e
+        terms = xp.log(variances) + ze
+        rounded = self._rounded(y)
+        if rounded is not None:
+            at, cells = rounded.columns, rounded.cells(found.means, variances)
+            terms[:, :, at] = cells.terms()
+            by_location, by_log_scale = cells.gradient().swapaxes(0, 1)
+            z[:, :, at], ze[:, :, at] = by_location, 1.0 + by_log_scale
+        return z, ze, terms.sum(2)
+
+    def _rounded(self, y: Array) -> RoundedTargets | None:
+        """Return what the density of y (E, D, B) is made of where targets are on grids."""
+        return None if self.rounding is None else self.rounding.rounded(y, self.reg_covar)
 
     def means(self, raw: Array, factors: Factors = 1.0) -> Array:
         """Return the mean (E, D, B) of each member's mixtures; factors as in `variances`."""
+        if self.rounding is not None:
+            return self.moments(raw, factors)[0]
         logits, means, _, _, numbers = self.split(raw)
         if self.curve is not None:
             means = self.curve.means(means)
@@ -293,7 +324,7 @@ class MixtureLoss(ArrayParts):
         still = None if self.still is None else self.still.means
         return self._pooled(self.weights(logits, numbers, factors), means, still)
 
-    def moments(self, raw: Array, factor: float) -> tuple[Array, Array]:
+    def moments(self, raw: Array, factor: Factors) -> tuple[Array, Array]:
         """Return the mean and variance (E, D, B) of each member's mixtures.
 
         Where targets are coupled, each component's variance is that given the targets before.
@@ -301,8 +332,11 @@ class MixtureLoss(ArrayParts):
         logits, *parts, numbers = self.split(raw)
         found, still = self.finished(*parts), self.still
         weights = self.weights(logits, numbers, factor)
-        mean = self._pooled(weights, found.means, None if still is None else still.means)
-        spread = self.variances(found.excess, factor) + (found.means - mean[:, None]) ** 2
+        means, variances = found.means, self.variances(found.excess, factor)
+        if self.rounding is not None:
+            means, variances = self.rounding.moments(means, variances, self.reg_covar)
+        mean = self._pooled(weights, means, None if still is None else still.means)
+        spread = variances + (means - mean[:, None]) ** 2
         of_still = None
         if still is not None:
             of_still = still.variances + (still.means - mean[:, None]) ** 2
@@ -325,13 +359,17 @@ class MixtureLoss(ArrayParts):
         """
         logits, *parts, numbers = self.split(raw)
         found = self.finished(*parts)
-        variances = self.variances(found.excess, factors)
-        sds = np.sqrt(np.broadcast_to(variances, found.means.shape))
+        means, variances, cells = found.means, self.variances(found.excess, factors), None
+        if self.rounding is not None:
+            cells = self.rounding.cells(means, variances)
+            means, variances = self.rounding.moments(means, variances, self.reg_covar)
+        sds = np.sqrt(np.broadcast_to(variances, means.shape))
         return MixtureParameters(
             weights=np.moveaxis(self.weights(logits, numbers, factors), -1, 1),
-            means=np.moveaxis(found.means, -1, 1),
+            means=np.moveaxis(means, -1, 1),
             sds=np.moveaxis(sds, -1, 1),
             factor=self._factor(found, sds),
+            cells=cells,
         )
 
     @staticmethod

@@ -17,7 +17,7 @@ network's raw output is one run of memory.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,6 +46,10 @@ class NoiseModel:
     per_target: bool = True
     coupled: bool = False
     learned: bool = True
+
+    def beside_grids(self, n_plain: int) -> NoiseModel:
+        """Return the model where so many targets are on no grid: the others are not correlated."""
+        return replace(self, coupled=self.coupled and n_plain > 1)
 
     def all_free(self, n_components: int, n_targets: int) -> bool:
         """Return whether every component and target has a variance of its own."""

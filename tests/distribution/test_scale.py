@@ -129,7 +129,7 @@ def test_conditioning_by_the_textbook(scale):
         for known in itertools.permutations(range(n_targets), size):
             rest = [d for d in range(n_targets) if d not in known]
             residual = scale.marginal(known).colour(rng.normal(size=(4, 3, size)))
-            logpdf, shift, left = scale.condition(known, rest, residual)
+            logpdf, shift, left = scale.condition(known, rest, residual, 0.0)
             gain = covariances[..., rest, :][..., known] @ precisions(scale.marginal(known))
             assert_allclose(shift, (gain @ residual[..., None])[..., 0], rtol=1e-6, atol=1e-9)
             schur = (
@@ -148,7 +148,7 @@ def test_conditioning_keeps_ten_digits_where_the_textbook_loses_them(known):
     lower = np.array([1e3, 1e-3, 1.0])[:, None] * near_one
     residual = lower[list(known)] @ np.array([0.3, -1.2, 0.7])
     rest = [d for d in range(3) if d not in known]
-    logpdf, shift, left = Triangular(lower).condition(known, rest, residual)
+    logpdf, shift, left = Triangular(lower).condition(known, rest, residual, 0.0)
     with mpmath.workdps(50):
         factor = mpmath.matrix(lower.tolist())
         sigma = factor * factor.T

@@ -117,11 +117,11 @@ def test_shares_are_shrunk_towards_their_neighbours_as_far_as_they_vary_by_chanc
     heaps = 1000 * truth * np.where(np.arange(40) % 2, 1.7, 0.3)
     assert_allclose(cell_shares(heaps), heaps / heaps.sum(), atol=0.006)
     rough = rng.poisson(1000 * truth * rng.gamma(9.0, 1 / 9.0, size=40))
-    nearer = grades._shrunk(rough.astype(float)) - rough
+    nearer = grades.shrunk(rough.astype(float)) - rough
     wanted = grades._averaged(rough, 0.5) - rough
     inner = np.abs(wanted) > 1.0
     assert 0.1 < np.median(nearer[inner] / wanted[inner]) < 0.75  # they vary more than by chance
-    even = grades._shrunk(np.array([50.0, 46, 51, 55, 49, 53, 47, 50]))
+    even = grades.shrunk(np.array([50.0, 46, 51, 55, 49, 53, 47, 50]))
     assert_allclose(even, grades._averaged(np.array([50.0, 46, 51, 55, 49, 53, 47, 50]), 0.5))
 
 

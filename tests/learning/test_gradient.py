@@ -13,6 +13,7 @@ from skmdn.learning.curve import JohnsonCurve
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import ACTIVATIONS, Architecture, ClosedForm, MixtureNetwork
 from skmdn.learning.noise import NOISE_MODELS
+from skmdn.learning.rounding import Rounding
 
 
 @pytest.fixture
@@ -120,6 +121,29 @@ def test_loss_gradient_with_open_atoms_is_autograds(noise_type, curved, generato
     loss = MixtureLoss(4, 3, noise, 1e-2, curve=curve, still=still, pins=pins)
     assert loss.sizes[:3] == (6, 12, 12)
     assert_array_equal(loss.atoms, [[0.3, nan, nan], [nan, -0.2, 0.9], [1.0, 1.0, 1.0]])
+    check_gradient(loss, generator)
+
+
+@pytest.mark.parametrize("pinned", [False, True], ids=["", "pinned"])
+@pytest.mark.parametrize("curved", [False, True], ids=["straight", "curved"])
+@pytest.mark.parametrize("noise_type", ["full", "diagonal"])
+def test_loss_gradient_of_targets_on_grids_is_autograds(noise_type, curved, pinned, generator):
+    noise, nan = NOISE_MODELS[noise_type], np.nan
+    grids = [np.array([-1.0, 0.0, 0.5, 1.0]), np.zeros(0), np.array([-0.4, 0.6])]
+    counts = [np.array([3.0, 5.0, 0.0, 2.0]), np.zeros(0), np.array([5.0, 5.0])]
+    loss = MixtureLoss(
+        4,
+        3,
+        noise,
+        np.array([[0.01], [0.02], [0.03]]),
+        curve=JohnsonCurve.fit(draw(generator, 50, 3).exp().numpy(), np.ones(50))
+        if curved
+        else None,
+        still=StillComponents.at(np.zeros((0, 3)), 1e-2, np.array([9.0, 4.0, 25.0])),
+        pins=Pins.at(np.array([[nan, 0.3, nan]]), [2], 2, noise.coupled) if pinned else None,
+        rounding=Rounding.to(grids, counts, noise.coupled),
+        coupling_unit=0.3,
+    )
     check_gradient(loss, generator)
 
 

@@ -150,6 +150,11 @@ class AutoregressiveMDNRegressor(
         estimators = []
         for position, target in enumerate(self.order_):
             estimator = clone(MDNRegressor() if self.estimator is None else self.estimator)
+            if estimator.point_estimate != "mean":
+                raise ValueError(
+                    "estimator must have point_estimate='mean', which is what a chain predicts; "
+                    f"got {estimator.point_estimate!r}"
+                )
             estimator.set_params(random_state=rng.randint(np.iinfo(np.int32).max))
             estimator.fit(self._features(X, y, position), y[:, target], sample_weight, groups)
             estimators.append(estimator)
@@ -297,9 +302,9 @@ class AutoregressiveMDNRegressor(
     def _answers(self, X, answer: Callable[[NormalMixture, int], np.ndarray]) -> np.ndarray:
         """Ask each target's mixtures of n rows; answers are (n, D, ...), for a 1-D y (n, ...)."""
         X = self._check_rows(X)
-        numbers_per_row = _N_DRAWS * self.estimators_[0]._numbers_per_row()
+        most = max(estimator._numbers_per_row() for estimator in self.estimators_)
         parts = []
-        for block in row_blocks(X.shape[0], numbers_per_row):
+        for block in row_blocks(X.shape[0], _N_DRAWS * most):
             rows = X[block]
             by_position = [answer(given, rows.shape[0]) for given in self._conditionals(rows)]
             parts.append(np.stack(by_position, axis=1)[:, np.argsort(self.order_)])
@@ -322,7 +327,8 @@ class AutoregressiveMDNRegressor(
                 given, q = estimator.predict_mixture(X), levels[:, [position]]
             yield given
             if self._chained(position + 1):
-                y[..., target] = given.ppf(q).reshape(_N_DRAWS, n)
+                drawn = estimator._at_atoms(given, given.ppf(q))  # as the next one learned them
+                y[..., target] = drawn.reshape(_N_DRAWS, n)
 
 
 def _levels(n_targets: int) -> np.ndarray:

@@ -57,14 +57,14 @@ class PredictionSets(MixturePredictions):
     """Intervals and regions of an estimator's mixtures, and what calibrates them.
 
     The estimator gives, besides what `MixturePredictions` takes, ``_network_mixtures(X)``: each
-    network's own; ``_holders(X)``: which of them held out each of the training rows, (n, E); and
+    network's own; ``_judges(X)``: which of them held out each of the training rows, (n, E); and
     ``_line_shift_left_out()``: by how much the mixtures of these rows would be shifted, had each
     been left out of all else, (n, D).
     """
 
     conformity_scores_: ConformityScores
     _network_mixtures: Callable[..., list[NormalMixture]]
-    _holders: Callable[..., np.ndarray]
+    _judges: Callable[..., np.ndarray]
     _line_shift_left_out: Callable[..., np.ndarray]
 
     def calibrate(self, X, y, out_of_fold=False):
@@ -121,7 +121,7 @@ class PredictionSets(MixturePredictions):
         y = self._check_targets(X, y)
         if out_of_fold:
             # Sets of one row's networks, shifted by b, hold y + b where they held y.
-            judged, y = self._holders(X), y - self._line_shift_left_out().reshape(y.shape)
+            judged, y = self._judges(X), y - self._line_shift_left_out().reshape(y.shape)
         else:
             judged = np.ones((len(y), 1), dtype=bool)
         scores = [

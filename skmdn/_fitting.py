@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import _check_sample_weight
 
 from skmdn._networks import NetworkMixtures, torch_device
 from skmdn._out_of_fold import HeldOut
-from skmdn._prediction import check_training_rows, naming, own_random_state
+from skmdn._prediction import check_training_rows, check_weights, own_random_state
 from skmdn._targets import TargetModel
 from skmdn.learning.calibration import calibrate
 from skmdn.learning.features import NormalScores
@@ -109,12 +108,7 @@ class NetworkFitting(NetworkMixtures):
     def _check_training(self, X, y, sample_weight, reset=True):
         """Return X, y (n, D) and the weights (n,), checked."""
         X, y = check_training_rows(self, X, y, reset)
-        with naming("sample_weight"):
-            weights = _check_sample_weight(
-                sample_weight, X, dtype=np.float64, ensure_non_negative=True
-            )
-        if not weights.any():
-            raise ValueError("sample_weight is zero for every row; at least one must be positive")
+        weights = check_weights(sample_weight, X)
         if not reset:
             return X, self._check_targets(X, y).reshape(len(y), -1), weights
         self._y_ndim = y.ndim

@@ -7,15 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.stats import norm
 
 from skmdn._conformal import PredictionSets
 from skmdn._line import Line
 from skmdn._out_of_fold import HeldOut, fingerprints
+from skmdn._pooling import grids_of, pooled, rounded, values_of
 from skmdn._prediction import row_blocks
 from skmdn._targets import TargetModel
 from skmdn.distribution.mixture import NormalMixture
-from skmdn.distribution.rounded import Grid, Rounded
-from skmdn.distribution.scale import Array, Diagonal, Triangular
+from skmdn.distribution.scale import Array
 from skmdn.learning.features import NormalScores
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import MixtureNetwork
@@ -40,6 +41,7 @@ class NetworkMixtures(PredictionSets):
     """Rows checked, and turned into mixtures by networks that `MDNRegressor` has fitted."""
 
     device: str
+    atoms_: np.ndarray
     network_: MixtureNetwork
     line_: Line | None
     n_estimators_: int
@@ -196,6 +198,10 @@ class NetworkMixtures(PredictionSets):
             )
         return holders
 
+    def _judges(self, X):
+        """Return which networks judge each training row, (n, E): rows of no weight are none."""
+        return self._holders(X) & (self._held_out.positions >= 0)[:, None]
+
     def _fingerprints(self, scores):
         """Return those of rows of scores; contrasts of rows in single precision are others."""
         is_own = self._features.is_own
@@ -269,6 +275,27 @@ class NetworkMixtures(PredictionSets):
     def _mixtures(self, X):
         return self._mixtures_from(X, self._raw(X), self._pooled_factors)
 
+    def _exact(self, mixture):
+        """Return mixtures to draw from: values that many rows share have no width there."""
+        if not self._targets.has_values:
+            return mixture
+        n_members = self.network_.architecture.n_members
+        values = values_of(self._loss, self._targets.atoms, n_members, mixture.n_components)
+        free = np.isnan(values) * 1.0
+        return mixture._with(mixture._weights, mixture._means, mixture._scale.exact(free))
+
+    def _at_atoms(self, mixture, y):
+        """Return values y (..., n) of one target, quantiles inside an atom at it."""
+        if len(self.atoms_) == 0:
+            return y
+        first, _ = self._n_components()
+        nearest = np.abs(y[..., None] - self.atoms_).argmin(axis=-1)
+        sds = np.sqrt(mixture.covariances[:, first])
+        with np.errstate(divide="ignore"):  # a weight of zero
+            log_weights = np.log(mixture.weights[np.arange(len(mixture)), first + nearest])
+        own = log_weights + norm.logpdf(y, self.atoms_[nearest], sds)
+        return np.where(own > mixture.logpdf(y) - np.log(2.0), self.atoms_[nearest], y)
+
     def _mixtures_from(self, X, raw, variance_factors, members=None, line_shift=0.0):
         """Return the members' mixtures pooled, in the units of y; of ``members`` (n, E) alone.
 
@@ -283,80 +310,20 @@ class NetworkMixtures(PredictionSets):
             self._outlier_share,
             self._targets.unit_ratio,
         )
+        if len(self._targets.atoms) > 0:  # without the rounding of units
+            values = values_of(self._loss, self._targets.atoms, len(raw), weights.shape[1])
+            means = np.where(np.isnan(values), means, values)
         if self.line_ is not None:
             means += (self._on_line(X) + line_shift)[:, None]
         if found.cells is not None:
-            scale = self._rounded(scale, self._loss.rounding, found.cells, weights.shape[1])
+            grids = grids_of(self._loss, self._targets)
+            scale = rounded(scale, grids, found.cells, weights.shape[1])
         return NormalMixture._from_scale(weights, means, scale, self._y_ndim == 1)
-
-    def _rounded(self, scale, rounding, cells, n_components):
-        """Return the scale of components of which those learned, the first, are rounded."""
-        floor = np.ravel(self._loss.reg_covar)
-        sds = np.sqrt(np.broadcast_to(floor, self.n_outputs_)) * self._targets.scaling.unit
-        grids = {}
-        for d, own in zip(rounding.columns, rounding.grids, strict=True):
-            ends = np.concatenate([[-np.inf], rounding.upper[own][:-1], [np.inf]])
-            grids[d] = Grid(self._targets.grids[d], ends, float(sds[d]))
-        cells = [_flattened(part) for part in cells]
-        behind = [(0, 0), (0, n_components - cells[0].shape[1]), (0, 0)]
-        return Rounded(scale, grids, *(np.pad(part, behind) for part in cells))
 
 
 def _mean_component_var(mixture):
     """Return the mean variance of the components of each mixture, (n,) or (n, D)."""
     return np.einsum("nk,nk...->n...", mixture.weights, mixture.component_var())
-
-
-def pooled(found, still, scaling, members=None, outlier_share=0.0, outlier_sds=None):
-    """Return the weights (n, K), means (n, K, D) and scale of members' mixtures pooled.
-
-    Components that stay where they are are the same in all of them: their weights add up.
-
-    Parameters
-    ----------
-    found : MixtureParameters
-    still : StillComponents or None
-    scaling : TargetScaling
-        Of the targets that they are mixtures of.
-    members : ndarray of shape (n, E), default=None
-        Which of the members are meant.
-    outlier_share : float, default=0.0
-        Weight of one more component, at the mixture's mean, for gross errors.
-    outlier_sds : ndarray of shape (D,), default=None
-        Its standard deviations.
-    """
-    weights, factor = found.weights / len(found.weights), found.factor
-    if members is not None:
-        weights *= (members / members.mean(axis=1, keepdims=True)).T[:, :, None]
-    roots = found.sds if factor is None else factor
-    n_learned = found.means.shape[2]
-    parts = [_flattened(part) for part in (weights[:, :, :n_learned], found.means, roots)]
-    if still is not None:
-        roots = still.sds if factor is None else still.sds[..., None] * np.eye(len(scaling.unit))
-        own = weights[:, :, n_learned:].sum(axis=0), still.means[..., 0], roots
-        parts = [_appended(*pair) for pair in zip(parts, own, strict=True)]
-    if outlier_share > 0.0:
-        means = np.einsum("nk,nkd->nd", *parts[:2])[:, None]
-        parts[0] *= 1.0 - outlier_share
-        wide = outlier_sds if factor is None else np.diag(outlier_sds)
-        own = [outlier_share], means, wide[None]
-        parts = [_appended(*pair) for pair in zip(parts, own, strict=True)]
-    weights, means, roots = parts
-    means = scaling.restored(means)
-    if factor is None:
-        return weights, means, Diagonal(roots * scaling.unit)
-    return weights, means, Triangular(scaling.restored_factor(roots))
-
-
-def _flattened(part):
-    """Return what components of members have, (E, n, K, ...), as (n, E K, ...)."""
-    return part.swapaxes(0, 1).reshape(part.shape[1], -1, *part.shape[3:])
-
-
-def _appended(parts, own):
-    """Append what components have that stay, (n, A, ...) or (A, ...), to (n, K, ...)."""
-    own = np.broadcast_to(own, (len(parts), *np.shape(own)[-(parts.ndim - 1) :]))
-    return np.concatenate([parts, own], axis=1)
 
 
 def _network_dtype(X):

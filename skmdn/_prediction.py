@@ -135,6 +135,17 @@ def check_training_rows(estimator, X, y, reset: bool = True):
         )
 
 
+def check_weights(sample_weight, rows) -> np.ndarray:
+    """Return weights (n,) of rows, or an error that names them."""
+    with naming("sample_weight"):
+        weights = _check_sample_weight(
+            sample_weight, rows, dtype=np.float64, ensure_non_negative=True
+        )
+    if not weights.any():
+        raise ValueError("sample_weight is zero for every row; at least one must be positive")
+    return weights
+
+
 def check_groups(groups, n_rows: int) -> np.ndarray | None:
     """Return labels (n,) that can be sorted, or an error that names them."""
     if groups is None:
@@ -223,20 +234,19 @@ class LogLikelihoodScore(RowChecks):
         log_density = self.score_samples(X, check_targets(y))
         if sample_weight is None:
             return float(log_density.mean())
-        with naming("sample_weight"):
-            weights = _check_sample_weight(sample_weight, log_density, ensure_non_negative=True)
-        return float(weighted_mean(log_density, weights))
+        return float(weighted_mean(log_density, check_weights(sample_weight, log_density)))
 
 
 class MixturePredictions(LogLikelihoodScore):
     """Answers read off the mixtures of blocks of rows, in the units of y.
 
-    The estimator gives, for checked rows, ``_mixtures(X)`` and their ``_means(X)``; and
-    ``_numbers_per_row()``, how many numbers a row's mixture takes.
+    The estimator gives, for checked rows, ``_mixtures(X)`` and their ``_means(X)``; of mixtures,
+    ``_exact(mixture)`` to draw from; and ``_numbers_per_row()``, how many numbers a row's takes.
     """
 
     point_estimate: str
     _mixtures: Callable[..., NormalMixture]
+    _exact: Callable[[NormalMixture], NormalMixture]
     _numbers_per_row: Callable[[], int]
     _means: Callable[..., np.ndarray]
 
@@ -363,11 +373,12 @@ class MixturePredictions(LogLikelihoodScore):
         Returns
         -------
         ndarray, shaped like y, or with n_samples a leading axis more
-            In the units of y.
+            In the units of y. Values that many rows share (``atoms_``) are drawn as they are,
+            where draws from a mixture lie about them.
         """
         rng = generator(random_state)
         axis = 0 if n_samples is None else 1
-        return self._answers(X, lambda m: m.sample(n_samples, random_state=rng), axis=axis)
+        return self._answers(X, lambda m: self._exact(m).sample(n_samples, rng), axis=axis)
 
     def score_samples(self, X, y=None):
         """Return the conditional log-density of each row.

@@ -47,9 +47,10 @@ ARROWS = [
     (r"skmdn\._(scaling|line)", ROWS),
     (r"skmdn\._targets", rf"skmdn\._scaling|{LEARNING}"),
     (r"skmdn\._out_of_fold", LEARNING),
+    (r"skmdn\._pooling", rf"skmdn\._targets|{DISTRIBUTION}|{LEARNING}"),
     (
         r"skmdn\._networks",
-        rf"skmdn\._(out_of_fold|prediction|conformal|line|targets)|{DISTRIBUTION}|{LEARNING}",
+        rf"skmdn\._(out_of_fold|pooling|prediction|conformal|line|targets)|{DISTRIBUTION}|{LEARNING}",
     ),
     (r"skmdn\._fitting", rf"skmdn\._(networks|out_of_fold|prediction|targets)|{LEARNING}"),
     (r"skmdn\._residuals", rf"skmdn\._(fitting|line|prediction|targets)|{LEARNING}"),
@@ -65,7 +66,7 @@ LIBRARIES = [
     (r"skmdn\.learning\.threads", {"torch", "threadpoolctl"}, set()),
     (rf"(?!skmdn\.learning\.threads$){LEARNING}", NUMERIC | {"torch"}, set()),
     (
-        r"skmdn\.(_prediction|_conformal|_scaling|_line|_residuals|_targets|_out_of_fold|metrics(\..+)?)",
+        r"skmdn\.(_prediction|_conformal|_scaling|_line|_residuals|_targets|_pooling|_out_of_fold|metrics(\..+)?)",
         NUMERIC,
         set(),
     ),

@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 from scipy import integrate, sparse, stats
 from sklearn import config_context
 from sklearn.base import clone
@@ -133,6 +134,10 @@ def test_other_bad_arguments():
     X, y, _ = linear(20, 0)
     with pytest.raises(ValueError, match="'order' parameter"):
         AutoregressiveMDNRegressor(SMALL, order="sorted").fit(X, y)
+    with pytest.raises(
+        ValueError, match="point_estimate='mean', which is what a chain predicts; g"
+    ):
+        AutoregressiveMDNRegressor(MDNRegressor(point_estimate="median")).fit(X, y)
     with pytest.raises(ValueError, match="'estimator' parameter"):
         AutoregressiveMDNRegressor("MDN").fit(X, y)
     model = AutoregressiveMDNRegressor(SMALL).fit(X, y)
@@ -173,6 +178,21 @@ def test_draws_have_the_density_that_is_scored(bent):
     scores = bent.score_samples(X, bent.sample(X, random_state=0))
     assert scores.mean() == pytest.approx(expected, abs=4 * scores.std() / 20_000**0.5 + 2e-3)
     assert bent.score_samples(X[:1])[0] == pytest.approx(expected, abs=0.02)
+
+
+def test_draws_at_an_atom_are_at_it_for_the_targets_after_it():
+    """Half of them would else lie beside it, where the next target is another."""
+    rng = np.random.default_rng(0)
+    X, is_zero = rng.normal(size=(1000, 1)), rng.random(1000) < 0.5
+    amount = np.where(is_zero, 0.0, rng.exponential(size=1000))
+    other = np.where(is_zero, 0.0, 5.0) + 0.1 * rng.normal(size=1000)
+    network = MDNRegressor(n_estimators=3, max_iter=60)
+    model = AutoregressiveMDNRegressor(network, random_state=0)
+    model.fit(X, np.column_stack([amount, other]))
+    draws = model.sample(X, 10, random_state=0)
+    assert_allclose((draws[..., 1] > 2.5).mean(), (other > 2.5).mean(), atol=0.03)
+    assert ((draws[..., 0] == 0.0) == (draws[..., 1] < 2.5)).mean() > 0.97
+    assert_allclose(model.predict(X)[:, 1].mean(), other.mean(), atol=0.15)
 
 
 def test_answers_on_single_targets_agree_with_many_draws(bent):

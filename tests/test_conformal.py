@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 from scipy import stats
 from sklearn import config_context
 from sklearn.base import clone
@@ -445,3 +446,18 @@ def test_no_rows_have_no_scores_and_far_ones_infinite_ones_without_a_warning(sco
     assert mixture[[]].region_coverage(np.empty((4, 0))).shape == (4, 0)
     narrow = NormalMixture([[1.0]], [[0.0]], [[1e-30]])
     assert scores(narrow, np.array([1e308]))[0] == np.inf
+
+
+def test_rows_of_no_weight_judge_nothing_out_of_fold():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(330, 1))
+    y = X[:, 0] + 0.3 * rng.normal(size=330) + 50.0 * (np.arange(330) >= 300)
+    weights = np.where(np.arange(330) < 300, 1.0, 0.0)
+    parameters = {"n_estimators": 5, "max_iter": 10, "alpha": 0.02, "random_state": 0}
+    without = MDNRegressor(**parameters).fit(X[:300], y[:300])
+    without.calibrate(X[:300], y[:300], out_of_fold=True)
+    beside = MDNRegressor(**parameters).fit(X, y, sample_weight=weights)
+    beside.calibrate(X, y, out_of_fold=True)
+    for name in ("intervals", "regions"):
+        ours, theirs = (getattr(m.conformity_scores_, name) for m in (beside, without))
+        assert_allclose(ours, theirs, rtol=1e-6)

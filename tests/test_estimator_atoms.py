@@ -305,6 +305,24 @@ def test_links_of_a_chain_have_their_own():
     assert_allclose(chances.mean(), truth.mean(), atol=0.15)
 
 
+def test_draws_are_at_atoms():
+    """As often as these are likely, so that they can be counted; a mixture's lie about them."""
+    model = small(n_estimators=5, max_iter=100).fit(X, y)
+    draws = model.sample(X, n_samples=400, random_state=0)
+    zero = (draws == 0.0).mean(axis=0)
+    assert_allclose(zero, model.predict_atoms(X)[:, 0], atol=0.1)  # four standard errors
+    assert_allclose(zero.mean(), model.predict_atoms(X).mean(), atol=0.006)
+    assert_allclose(draws[draws != 0.0].mean(), y[y > 0].mean(), rtol=0.15)
+    both = small(n_estimators=5, max_iter=100).fit(X, BOTH)
+    assert_array_equal(both.atoms_, [[0.0, 3.0]])
+    draws = both.sample(X, n_samples=100, random_state=0)
+    assert_array_equal(draws[..., 0] == 0.0, draws[..., 1] == 3.0)
+    half = small(n_estimators=5, max_iter=100).fit(X, OPEN)
+    draws, likely = half.sample(X, n_samples=100, random_state=0), half.predict_atoms(X)
+    assert_allclose((draws[..., 0] == 0.0).mean(), likely.mean(), atol=0.01)
+    assert len(np.unique(draws[..., 1])) == draws[..., 1].size
+
+
 def test_counts_by_few_features_of_two_values():
     """Most rows equal others, which are no copies: held out together they would leave gaps."""
     rng = np.random.default_rng(0)

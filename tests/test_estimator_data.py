@@ -15,7 +15,7 @@ from scipy import integrate, sparse, stats
 from scipy.special import logsumexp
 
 from skmdn import MDNRegressor, NormalMixture
-from skmdn._networks import pooled
+from skmdn._pooling import pooled
 from skmdn._scaling import TargetScaling
 from skmdn.learning.atoms import Pins, StillComponents
 from skmdn.learning.curve import JohnsonCurve

@@ -144,6 +144,13 @@ def test_targets_beside_grids_may_have_zeros_of_their_own():
     assert_allclose(model.predict_atoms(X).mean(axis=0)[0], (rain == 0).mean(), atol=0.05)
 
 
+def test_draws_are_at_values(model):
+    draws = model.sample(FRESH, n_samples=50, random_state=0)
+    on_grid = np.isin(draws[..., :2], np.arange(40)).all(axis=2)
+    assert on_grid.mean() > 0.99  # the others are of the wide component
+    assert_allclose((draws[..., 1] == 3.0).mean(), (TARGETS[:, 1] == 3.0).mean(), atol=0.06)
+
+
 def test_the_mode_is_at_values(model):
     point = MDNRegressor(n_estimators=5, random_state=0, point_estimate="mode")
     point.__dict__.update({k: v for k, v in model.__dict__.items() if k != "point_estimate"})

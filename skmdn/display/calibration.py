@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 
 from skmdn.distribution.batch import check_count
-from skmdn.metrics.scores import interval_coverage, pit_values
+from skmdn.metrics.scores import pit_values
 
 from .base import Display
 
@@ -125,7 +125,8 @@ class CoverageDisplay(Display):
             Passed to `Axes.plot`.
         """
         levels = np.arange(1, check_count("n_levels", n_levels) + 1) / (n_levels + 1)
-        shares = [interval_coverage(self.y_true, self.mixture, coverage=p) for p in levels]
+        off_centre = 2.0 * np.abs(pit_values(self.y_true, self.mixture) - 0.5)
+        shares = [(off_centre <= level).mean() for level in levels]
         ax = self._begin(ax)
         if CALIBRATED not in ax.get_legend_handles_labels()[1]:
             n, probabilities = len(self.y_true), np.linspace(0, 1, 201)
@@ -133,7 +134,7 @@ class CoverageDisplay(Display):
             ax.fill_between(probabilities, low / n, high / n, **BAND)
             ax.plot([0, 1], [0, 1], "k:", label=CALIBRATED)
         style = {"marker": "s", "markersize": 4, "label": name, **kwargs}
-        (self.line_,) = ax.plot(levels, np.array(shares), **style)
+        (self.line_,) = ax.plot(levels, shares, **style)
         ax.set(xlabel="probability of the central interval", ylabel="share of rows inside")
         ax.legend(loc="lower right")
         return self

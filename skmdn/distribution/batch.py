@@ -239,9 +239,9 @@ class MixtureBatch:
             self._scale.broadcast_to((n, self.n_components)),
         )
 
-    def _meet(self, y: npt.ArrayLike, name: str = "y") -> tuple[Self, Array]:
+    def _meet(self, y: npt.ArrayLike) -> tuple[Self, Array]:
         """The mixtures and points (..., n, D) that answer for y."""
-        points = self._points(y, name, self.n_targets, self._scalar)
+        points = self._points(y, "y", self.n_targets, self._scalar)
         return self._repeated(points.shape[-2]), points
 
     def _points(self, y: npt.ArrayLike, name: str, n_targets: int, scalar: bool) -> Array:

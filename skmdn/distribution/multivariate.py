@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln, hyp1f1
 
-from skmdn.distribution.scale import LOG_2PI, Array, Diagonal, Scale, Triangular, precisions
+from skmdn.distribution.scale import LOG_2PI, Array, Diagonal, Scale, Triangular
 
 Rows: TypeAlias = npt.NDArray[np.bool_]
 
@@ -51,8 +51,9 @@ class _Density:
         self._log_weights = log_weights[..., None]
         self._means = means[..., None]
         units = np.eye(n_targets)[:, None, None, :]
-        self._whitener = np.moveaxis(scale.whiten(units), 0, -1)[..., None]  # L^-1
-        self._precisions = precisions(scale)
+        inverse = np.moveaxis(scale.whiten(units), 0, -1)  # L^-1
+        self._whitener = inverse[..., None]
+        self._precisions = inverse.swapaxes(-1, -2) @ inverse
 
     def __getitem__(self, rows: Any) -> _Density:
         part = object.__new__(_Density)

@@ -157,6 +157,11 @@ class Rounded:
             y[..., d] = np.where(steepness > 0, rounded, y[..., d])
         return y
 
+    def exact(self, free: Array) -> Rounded:
+        """The same with no width where ``free`` is zero, and none about values."""
+        grids = {d: grid._replace(sd=0.0) for d, grid in self.grids.items()}
+        return Rounded(self.scale.exact(free), grids, self.location, self.steepness)
+
     def likeliest(self, means: Array) -> Array:
         """Where components of such means (..., D) are densest."""
         points = means.copy()

@@ -46,6 +46,10 @@ class NormalScale:
             z = self.whiten(points - means)
         return np.asarray(standard_logpdf(z) - self.log_determinant())
 
+    def exact(self, free: Array) -> Scale:
+        """The same with no width where ``free``, (..., D) of 0 and 1, is zero: for draws alone."""
+        raise NotImplementedError
+
     def draw(self, z: Array, means: Array) -> Array:
         """Draws that standard normal z (..., D) turn into."""
         return means + self.colour(z)
@@ -99,6 +103,10 @@ class Diagonal(NormalScale):
     def colour(self, z: Array) -> Array:
         """L z, for standard normal z of shape (..., D)."""
         return z * self.sds
+
+    def exact(self, free: Array) -> Diagonal:
+        """The same with no width where ``free``, (..., D) of 0 and 1, is zero: for draws alone."""
+        return Diagonal(self.sds * free)
 
     def marginal(self, dims: Sequence[int]) -> Diagonal:
         """The scale of y[dims], in that order."""
@@ -177,6 +185,10 @@ class Triangular(NormalScale):
                 y[d] += self.lower[..., d, e] * z[..., e]
         return np.moveaxis(y, 0, -1)
 
+    def exact(self, free: Array) -> Triangular:
+        """The same with no width where ``free`` is zero; see `Diagonal.exact`."""
+        return Triangular(self.lower * free[..., None])
+
     def marginal(self, dims: Sequence[int]) -> Scale:
         """The scale of y[dims], in that order."""
         return _from_root(self.lower[..., list(dims), :])
@@ -209,15 +221,6 @@ def standard_logpdf(z: Array) -> Array:
     """log N(z; 0, I) over the last axis."""
     with np.errstate(over="ignore"):  # too far even for float64: a density of zero
         return np.asarray(-0.5 * (np.square(z).sum(axis=-1) + z.shape[-1] * LOG_2PI))
-
-
-def precisions(scale: Scale) -> Array:
-    """Sigma^-1 = L^-T L^-1, shape (..., D, D), from the whitened unit vectors."""
-    n_targets = scale.standard_deviations().shape[-1]
-    leading = scale.standard_deviations().ndim - 1
-    units = np.eye(n_targets).reshape(n_targets, *(1,) * leading, n_targets)
-    columns = np.moveaxis(scale.whiten(units), 0, -1)
-    return np.asarray(columns.swapaxes(-1, -2) @ columns)
 
 
 def concatenate(scales: Sequence[Scale], axis: int) -> Scale:

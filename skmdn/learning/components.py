@@ -74,7 +74,7 @@ class MixtureParameters:
     means : ndarray of shape (E, B, K, D)
     sds : ndarray of shape (E, B, K, D)
         Conditional standard deviations; the marginal ones where ``factor`` is None.
-    factor : ndarray of shape (E, K, B, D, D) or None
+    factor : ndarray of shape (E, B, K, D, D) or None
         Lower Cholesky factors of the covariances, where targets are correlated.
     cells : ndarray of shape (2, E, B, K, G) or None
         Location and steepness of what is rounded to grids, where some targets are.

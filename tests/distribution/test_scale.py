@@ -14,7 +14,6 @@ from skmdn.distribution.scale import (
     Triangular,
     concatenate,
     from_covariances,
-    precisions,
     standard_logpdf,
 )
 
@@ -43,12 +42,6 @@ scales = pytest.mark.parametrize(
 )
 
 
-def correlations(scale):
-    """Covariances relative to the targets' standard deviations, to compare without a unit."""
-    sds = scale.standard_deviations()
-    return scale.covariances() / sds[..., :, None] / sds[..., None, :]
-
-
 def assert_same_covariance(scale, covariances):
     sds = np.sqrt(np.diagonal(covariances, axis1=-2, axis2=-1))
     unit = sds[..., :, None] * sds[..., None, :]
@@ -65,11 +58,6 @@ def test_one_matrix_is_behind_every_answer(scale):
     z = np.random.default_rng(0).normal(size=(6, 4, 3, n_targets))
     assert_allclose(scale.colour(z), np.einsum("nkde,mnke->mnkd", factor, z), rtol=1e-10)
     assert_allclose(scale.whiten(scale.colour(z)), z, rtol=1e-9, atol=1e-12)
-    sds = scale.standard_deviations()
-    inverse = sds[..., :, None] * precisions(scale) * sds[..., None, :]
-    assert_allclose(
-        inverse @ correlations(scale), np.broadcast_to(np.eye(n_targets), inverse.shape), atol=1e-8
-    )
 
 
 @scales
@@ -130,7 +118,9 @@ def test_conditioning_by_the_textbook(scale):
             rest = [d for d in range(n_targets) if d not in known]
             residual = scale.marginal(known).colour(rng.normal(size=(4, 3, size)))
             logpdf, shift, left = scale.condition(known, rest, residual, 0.0)
-            gain = covariances[..., rest, :][..., known] @ precisions(scale.marginal(known))
+            gain = covariances[..., rest, :][..., known] @ np.linalg.inv(
+                scale.marginal(known).covariances()
+            )
             assert_allclose(shift, (gain @ residual[..., None])[..., 0], rtol=1e-6, atol=1e-9)
             schur = (
                 covariances[..., rest, :][..., rest] - gain @ covariances[..., known, :][..., rest]

@@ -203,11 +203,15 @@ class NetworkFitting(NetworkMixtures):
         noise = NOISE_MODELS[self.noise_type]
         sizes = self.n_components_, self.n_features_in_
         self._targets = TargetModel.of(targets, rows.weights, noise, *sizes, are_all)
+        self._take_targets()
+        if are_all and self.n_estimators == "auto":
+            self.n_estimators_ = self._usual_members(n_rows)
+
+    def _take_targets(self):
+        """Take up what is settled about the targets."""
         atoms = self._targets.values
         self.atoms_ = atoms if self._y_ndim == 2 else atoms[:, 0]
         self._loss = self._mixture_loss()
-        if are_all and self.n_estimators == "auto":
-            self.n_estimators_ = self._usual_members(n_rows)
 
     def _go_on(self):
         """Take up parameters changed since the last call; those that decide sizes may not be."""

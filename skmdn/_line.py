@@ -9,7 +9,7 @@ less than will be left of new rows, so it is what a line through all other rows 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import svd
@@ -31,6 +31,8 @@ _FARTHEST = 100.0
 @dataclass(frozen=True)
 class Line:
     """A linear function of the features: ``level + (2^-exponents X - centre) @ slopes``.
+
+    It is zero for targets that it is not drawn through.
 
     Beyond the training rows it goes on for a hundred times as far as they reach, feature by
     feature, and is constant from there on.
@@ -58,6 +60,15 @@ class Line:
         with np.errstate(over="ignore"):  # bounds come next
             features = np.ldexp(X, -self.exponents).clip(self.lowest, self.highest)
         return (features - self.centre) @ self.slopes + self.level
+
+    def only(self, which: np.ndarray) -> Line:
+        """Return the line of those targets (D,) alone: it is zero for the others."""
+        return replace(self, slopes=self.slopes * which, level=self.level * which)
+
+    @property
+    def which(self) -> np.ndarray:
+        """Which of the targets it is drawn through, (D,)."""
+        return np.asarray((self.level != 0.0) | (self.slopes != 0.0).any(axis=0))
 
 
 def is_drawable(n_features: int, n_targets: int, weights: np.ndarray) -> bool:

@@ -277,7 +277,7 @@ class NetworkMixtures(PredictionSets):
 
     def _exact(self, mixture):
         """Return mixtures to draw from: values that many rows share have no width there."""
-        if not self._targets.has_values:
+        if not self._targets.has_values.any():
             return mixture
         n_members = self.network_.architecture.n_members
         values = values_of(self._loss, self._targets.atoms, n_members, mixture.n_components)

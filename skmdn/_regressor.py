@@ -193,7 +193,9 @@ default="full"
         (Hoerl & Kennard 1970); ``line_.at(X)`` are its values (n, n_outputs) for an array X. It is
         tried last, and kept if that raises the mean of ``best_validation_score_`` and
         ``oof_score_`` by more than ``0.5 * sqrt(n_outputs / n)``; on at most 65,536 distinct rows
-        and 2**24 numbers, with ``early_stopping``. What it leaves has no ``atoms_``. With
+        and 2**24 numbers, with ``early_stopping``. Of several targets it may be through those
+        (``line_.which``) of which it leaves far less than networks do, and zero for the others.
+        What it leaves has no ``atoms_``. With
         ``warm_start`` it is fitted anew, by `partial_fit` it is kept.
     n_iter_ : int
         Number of passes over the training rows.

@@ -17,13 +17,12 @@ from skmdn.learning.rows import canonical_rows, dense
 _NEAR = 0.3
 #: or, however they are distributed, of at most so many times the squared error.
 _AS_CLOSE = 1.25
+#: Of several targets, it is far ahead for those of which it leaves so many times that, at most.
+_FAR_CLOSER = 0.8
 #: By how much held-out rows may favour either by chance, times the root of targets a row.
 _BY_CHANCE = 0.5
 #: Checks at each of which networks of residuals must be better than those of the targets were.
 _LEADING_CHECKS = 4
-#: Largest share of a residual's variance that the floor may be, where other targets are coupled to
-#: it: they would be explained by noise that is not there.
-_MOSTLY_FLOOR = 0.1
 
 
 class ResidualFitting(NetworkFitting):
@@ -59,8 +58,10 @@ class ResidualFitting(NetworkFitting):
             return targets
         if not is_drawable(self.n_features_in_, self.n_outputs_, rows.weights):
             return targets - self._on_line(X[rows.first])
-        self.line_, residuals = line_through(dense(X[rows.first]), targets, rows.weights)
-        return residuals
+        which = self.line_.which
+        line, residuals = line_through(dense(X[rows.first]), targets, rows.weights)
+        self.line_ = line.only(which)
+        return np.where(which, residuals, targets)
 
     def _line_shift(self, X, targets, residuals, rows):
         """Return by how much lines that leave residuals are above ``line_``, (n, D), if any."""
@@ -80,17 +81,16 @@ class ResidualFitting(NetworkFitting):
         line, residuals = line_through(dense(X[rows.first]), targets, rows.weights)
         surely = _BY_CHANCE * np.sqrt(self.n_outputs_ / len(targets))
         least_gain = -np.inf if are_coupled else surely
-        if not self._is_near(residuals, targets, rows.weights, least_gain):
+        which = self._near(residuals, targets, rows.weights, least_gain)
+        if not which.any():
             return
+        residuals = np.where(which, residuals, targets)
         other = shallow_copy(self)
         del other.network_
-        other._targets = TargetModel.of_residuals(
-            residuals, rows.weights, noise, self.n_components_, whole=self._targets
-        )
-        other._loss, other.atoms_ = other._mixture_loss(), self.atoms_[:0]
-        if are_coupled and np.max(other._loss.reg_covar) > _MOSTLY_FLOOR:
-            return
-        other.line_ = line
+        given = residuals, rows.weights, noise, self.n_components_
+        other._targets = TargetModel.of_residuals(*given, whole=self._targets, which=which)
+        other._take_targets()
+        other.line_ = line.only(which)
         _, training = other._begin(X, residuals, rows, plan)
         if not other._leads(training, np.minimum(np.maximum.accumulate(before) + surely, score)):
             return
@@ -112,10 +112,12 @@ class ResidualFitting(NetworkFitting):
                 self._report(result)
         return True
 
-    def _is_near(self, residuals, targets, weights, least_gain):
-        """Tell whether a line explains so many nats at least, and is near to the networks.
+    def _near(self, residuals, targets, weights, least_gain):
+        """Return the targets (D,) of which a line is near to the networks, or far ahead of them.
 
-        Near by its residuals: as if they were normal, or about as small as the networks' errors.
+        It is near by the residuals of all, of which it explains so many nats at least: as if they
+        were normal, or about as small as the networks' errors. Else those count of which it leaves
+        far less than networks do.
         """
         model, coupled = self._targets, NOISE_MODELS[self.noise_type].coupled
         without, within = (
@@ -123,12 +125,14 @@ class ResidualFitting(NetworkFitting):
             for part in (targets - model.scaling.mean, residuals)
         )
         if within <= without + least_gain:
-            return False
+            return np.full(self.n_outputs_, False)
         left = trimmed_mean_squares(model.scaling.standardised(residuals + model.scaling.mean))
         floor = self.reg_covar * model.floor
-        if model.has_values:  # of which a line would leave nothing
-            return (left < NO_NOISE).all()
-        if within > self.best_validation_score_ - _NEAR * self.n_outputs_:
-            return True
         ratio = (left + floor) / (self._squared_errors + floor)
-        return np.log(ratio).mean() < np.log(_AS_CLOSE)
+        if not model.has_values.any():
+            is_likely = within > self.best_validation_score_ - _NEAR * self.n_outputs_
+            if is_likely or np.log(ratio).mean() < np.log(_AS_CLOSE):
+                return np.full(self.n_outputs_, True)
+        # Of values that many rows share, a line would leave nothing.
+        found = np.where(model.has_values, left < NO_NOISE, ratio < _FAR_CLOSER)
+        return found if NOISE_MODELS[self.noise_type].per_target else found & found.all()

@@ -37,6 +37,9 @@ _MOST_GRADES = 3
 _WIDEST = 3.0
 #: Farthest that targets may be when training goes on: squares are in single precision.
 _FARTHEST = 1e15
+#: Largest share of what a line leaves of a target that the floor may be, where others are coupled
+#: to it: they would be explained by noise that is not there.
+_MOSTLY_FLOOR = 0.1
 #: Least unit of residuals, in units of the targets themselves: smaller numbers are rounding.
 _LEAST_LEFT = 1e-3
 
@@ -90,9 +93,9 @@ class TargetModel:
     finest_unit: np.ndarray
 
     @property
-    def has_values(self) -> bool:
-        """Whether many rows share some of the values."""
-        return len(self.atoms) > 0 or self.rounding is not None
+    def has_values(self) -> np.ndarray:
+        """Of which targets many rows share some of the values, (D,)."""
+        return on_grids(self.grids) | ~np.isnan(self.atoms).all(axis=0)
 
     @property
     def values(self) -> np.ndarray:
@@ -135,7 +138,7 @@ class TargetModel:
         grids, atoms = _values_found(sample, own, noise, n_features)
         if noise.coupled and are_all:
             # Of those with atoms, a value that many rows share must stay one.
-            plain = np.array([len(grid) == 0 for grid in grids])
+            plain = ~on_grids(grids)
             without_atoms = plain & np.isnan(atoms).all(axis=0)
             scaling = scaling.untied(sample, own, without_atoms, by=plain)
         n_expected = effective_number(weights) if are_all else math.inf
@@ -154,18 +157,27 @@ class TargetModel:
         noise: NoiseModel,
         n_components: int,
         whole: TargetModel,
+        which: np.ndarray,
     ) -> TargetModel:
-        """Look at the residuals (n, D) of a line through targets of which ``whole`` is the model.
+        """Look at targets (n, D) of which ``whole`` is the model, or what a line leaves of them.
 
-        What is left has no atoms. The floor on variances is that of the targets themselves.
+        What is left, of those of ``which`` (D,), has no atoms. The floor on variances is that of
+        the targets themselves.
         """
         unit, finest = whole.scaling.unit, whole.finest_unit
-        scaling = target_scaling(residuals, weights, not noise.per_target, _LEAST_LEFT * finest)
-        if noise.coupled:
+        least = _LEAST_LEFT * finest * which
+        scaling = target_scaling(residuals, weights, not noise.per_target, least)
+        grids = [
+            grid[:0] if is_left else grid for grid, is_left in zip(whole.grids, which, strict=True)
+        ]
+        atoms = residuals[:0]
+        if which.all() and noise.coupled:
             scaling = scaling.decorrelated(residuals, weights)
+        if not which.all() and noise.per_component:
+            few = sample_of(len(residuals))
+            atoms = atoms_beside(which | on_grids(grids), residuals[few], weights[few])
         given = residuals, weights, noise, n_components, effective_number(weights)
-        no_grids = [column[:0] for column in residuals.T]
-        found = cls._learned_in(scaling, residuals[:0], no_grids, *given)
+        found = cls._learned_in(scaling, atoms, grids, *given)
         return replace(found, whole_unit=unit, finest_unit=finest)
 
     @classmethod
@@ -186,8 +198,8 @@ class TargetModel:
         free = [elsewhere(at[:, said]) for said in ~np.isnan(atoms.T)]  # target by target
         curve = JohnsonCurve.fit(standardised[few], own[:, None] * np.transpose(free))
         n_targets, n_plain = len(grids), _n_plain(grids)
-        noise = noise.beside_grids(n_plain)
-        rounding = _rounding(scaling, grids, y[few], own, noise)
+        noise = noise.of_correlated(n_plain)
+        rounding = _rounding(scaling, grids, y[few], own)
         has_values = len(atoms) > 0 or rounding is not None
         has_widest = has_values or curve.has_outliers(standardised)
         return cls(
@@ -224,16 +236,19 @@ class TargetModel:
         """Return what networks are to learn by; the noise level is in units of y."""
         atoms = self.scaling.in_units(self.atoms)
         lowest = self._floor(reg_covar, noise)
+        may_be = ~on_grids(self.grids) & (self._share_of_floor(reg_covar) <= _MOSTLY_FLOOR)
+        noise = noise.of_correlated(int(may_be.sum()))
         n_pinned = 0 if self.pins is None else sum(self.pins.counts)
         return MixtureLoss(
             n_components=n_components + n_pinned,
             n_targets=self.atoms.shape[1],
-            noise=noise.beside_grids(_n_plain(self.grids)),
+            noise=noise,
             reg_covar=lowest,
             curve=self.curve,
             still=self._still(atoms, lowest) if self.has_widest else None,
             pins=self.pins,
             rounding=self.rounding,
+            coupled=_couplings_of(may_be) if noise.coupled and not may_be.all() else None,
             coupling_unit=self.coupling_unit,
             bounds=Bounds.around(self._reach_of_locations(), noise.per_target),
             fixed_variance=1.0
@@ -254,6 +269,10 @@ class TargetModel:
         if self.grades is None:
             return still
         return GradedComponents(still.means, still.variances, self.grades)
+
+    def _share_of_floor(self, reg_covar: float) -> np.ndarray:
+        """Return which part of what a line leaves of each target (D,) may be the floor alone."""
+        return reg_covar * self.floor * (self.unit_ratio != 1.0)
 
     def _floor(self, reg_covar: float, noise: NoiseModel) -> float | np.ndarray:
         """Return the floor of all targets, or each one's (D, 1)."""
@@ -276,13 +295,24 @@ def _values_found(
     if y.shape[1] > 1 and noise.per_target:
         grids = find_grids(y, weights, n_features)
     if any(map(len, grids)):
-        return grids, atoms_beside(grids, y, weights)
+        return grids, atoms_beside(on_grids(grids), y, weights)
     return grids, find_atoms(y, weights, noise.per_target, n_features)
+
+
+def on_grids(grids: list[np.ndarray]) -> np.ndarray:
+    """Return which of the targets are on one, (D,)."""
+    return np.array([len(grid) > 0 for grid in grids])
 
 
 def _n_plain(grids: list[np.ndarray]) -> int:
     """Return how many targets are on no grid."""
-    return sum(len(grid) == 0 for grid in grids)
+    return int((~on_grids(grids)).sum())
+
+
+def _couplings_of(may_be: np.ndarray) -> np.ndarray:
+    """Return one for each coupling of two targets that may be correlated (D,), (D (D-1)/2, 1)."""
+    i, j = np.tril_indices(len(may_be), -1)
+    return (may_be[i] & may_be[j])[:, None] * 1.0
 
 
 def _rounding(
@@ -290,7 +320,6 @@ def _rounding(
     grids: list[np.ndarray],
     y: np.ndarray,
     weights: np.ndarray,
-    noise: NoiseModel,
 ) -> Rounding | None:
     """Return what is learned of grids, given targets (n, D) of such weights."""
     rows = effective_number(weights) * weights / weights.sum()
@@ -299,7 +328,7 @@ def _rounding(
         (grid - mean) / unit
         for grid, mean, unit in zip(grids, scaling.mean, scaling.unit, strict=True)
     ]
-    return Rounding.to(standardised, counts, noise.coupled)
+    return Rounding.to(standardised, counts)
 
 
 def _reach_of(standardised: np.ndarray) -> np.ndarray:

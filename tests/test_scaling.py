@@ -253,7 +253,7 @@ def test_what_a_line_leaves_has_the_floor_of_the_target():
     y = np.column_stack([3.0 * rng.normal(size=200), np.exp(4.0 * rng.normal(size=200))])
     whole = TargetModel.of(y, weights, noise, 3, 1, are_all=True)
     assert whole.floor[1] < 1e-3
-    left = TargetModel.of_residuals(rest, weights, noise, 3, whole)
+    left = TargetModel.of_residuals(rest, weights, noise, 3, whole, np.array([True, True]))
     found = left.loss(noise, 3, 1e-6, 1.0).reg_covar
     assert_allclose(found[:, 0] * left.scaling.unit**2, 1e-6 * whole.finest_unit**2)
     assert_allclose(left.unit_ratio * left.scaling.unit, y.std(axis=0), rtol=1e-6)

@@ -130,12 +130,12 @@ def _with_rare(found: _Values, y: np.ndarray, weights: np.ndarray) -> _Values:
     return with_rare if _make_a_grid(with_rare) else found
 
 
-def atoms_beside(grids: list[np.ndarray], y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the atoms (A, D) of those targets that lie on no grid; NaN where they do."""
-    plain = np.array([len(grid) == 0 for grid in grids])
-    atoms = _partly_open(y[:, plain], weights, all_open=True) if plain.any() else y[:0, plain]
-    found = np.full((len(atoms), len(grids)), np.nan)
-    found[:, plain] = atoms
+def atoms_beside(others: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the atoms (A, D) of targets beside ``others`` (D,), which they leave open (NaN)."""
+    own = ~others
+    atoms = _partly_open(y[:, own], weights, all_open=True) if own.any() else y[:0, own]
+    found = np.full((len(atoms), len(others)), np.nan)
+    found[:, own] = atoms
     return found
 
 

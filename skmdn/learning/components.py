@@ -46,12 +46,11 @@ class Components(NamedTuple):
         )
 
     def rounded(self, rounding: Rounding, locations: Array, excess: Array) -> Components:
-        """Return them with targets on grids as they are learned: on no curve, and uncoupled."""
-        xp, free = namespace(locations), rounding.free == 1.0
-        found = self._replace(couplings=self.couplings * rounding.coupled)
+        """Return them with targets on grids as they are learned: on no curve."""
         if self.slope is None or self.bend is None:
-            return found
-        return found._replace(
+            return self
+        xp, free = namespace(locations), rounding.free == 1.0
+        return self._replace(
             means=xp.where(free, self.means, locations),
             excess=xp.where(free, self.excess, excess),
             slope=xp.where(free, self.slope, xp.ones_like(self.slope)),

@@ -95,6 +95,8 @@ class MixtureLoss(ArrayParts):
     rounding : Rounding, default=None
         What targets on grids are rounded to, where there are several targets; None for nothing.
         Every component and target must have a variance of its own.
+    coupled : array of shape (D (D - 1) / 2, 1), default=None
+        One for each coupling of two targets that is learned, zero for others; None for all.
     coupling_unit : float, default=1.0
         The coupling that a raw one of one stands for; see
         `skmdn.learning.noise.NoiseModel.coupling_unit`.
@@ -112,6 +114,7 @@ class MixtureLoss(ArrayParts):
     still: StillComponents | None = None
     pins: Pins | None = None
     rounding: Rounding | None = None
+    coupled: Array | None = None
     coupling_unit: float = 1.0
     bounds: Bounds | None = None
 
@@ -171,6 +174,8 @@ class MixtureLoss(ArrayParts):
         """Return what components are, and what the chain rule needs of how they came about."""
         if self.coupling_unit != 1.0:
             couplings = couplings * self.coupling_unit
+        if self.coupled is not None:
+            couplings = couplings * self.coupled
         if not self.noise.learned:
             one = locations[:1, :1, :1, :1]
             fixed = namespace(one).full_like(one, self.fixed_variance)
@@ -286,8 +291,8 @@ class MixtureLoss(ArrayParts):
         if self.pins is not None:
             d_locations *= self.pins.free
             d_couplings *= self.pins.coupled
-        if self.rounding is not None:
-            d_couplings *= self.rounding.coupled
+        if self.coupled is not None:
+            d_couplings *= self.coupled
         return self.n_targets * _HALF_LOG_2PI + of_w - of_p
 
     def _terms(

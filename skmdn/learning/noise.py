@@ -47,9 +47,9 @@ class NoiseModel:
     coupled: bool = False
     learned: bool = True
 
-    def beside_grids(self, n_plain: int) -> NoiseModel:
-        """Return the model where so many targets are on no grid: the others are not correlated."""
-        return replace(self, coupled=self.coupled and n_plain > 1)
+    def of_correlated(self, n_targets: int) -> NoiseModel:
+        """Return the model where so many of the targets may be correlated within a component."""
+        return replace(self, coupled=self.coupled and n_targets > 1)
 
     def all_free(self, n_components: int, n_targets: int) -> bool:
         """Return whether every component and target has a variance of its own."""

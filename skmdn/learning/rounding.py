@@ -38,8 +38,6 @@ class Rounding(ArrayParts):
         targets (infinity behind the last of a grid); and where their cells begin and end.
     free : array of shape (D, 1)
         One where a target is on no grid, zero where it is.
-    coupled : array of shape (D (D - 1) / 2, 1)
-        The same for the couplings of two.
     """
 
     columns: Sequence[int]
@@ -49,12 +47,9 @@ class Rounding(ArrayParts):
     lower: Array
     upper: Array
     free: Array
-    coupled: Array
 
     @classmethod
-    def to(
-        cls, grids: Sequence[np.ndarray], counts: Sequence[np.ndarray], coupled: bool
-    ) -> Rounding | None:
+    def to(cls, grids: Sequence[np.ndarray], counts: Sequence[np.ndarray]) -> Rounding | None:
         """Return the rounding of D standardised targets to grids, if some are on one.
 
         Parameters
@@ -63,8 +58,6 @@ class Rounding(ArrayParts):
             Ascending values; none for a target that is on no grid.
         counts : sequence of ndarray of shape (A,)
             Rows at each.
-        coupled : bool
-            Whether others may be correlated.
         """
         columns = [d for d, grid in enumerate(grids) if len(grid)]
         if not columns:
@@ -72,7 +65,6 @@ class Rounding(ArrayParts):
         cuts = [cuts_between(shrunk(counts[d] + unseen(counts[d]))) for d in columns]
         edges = [np.append(0.5 * (grids[d][1:] + grids[d][:-1]), np.inf) for d in columns]
         free = np.array([[len(grid) == 0] for grid in grids]) * 1.0
-        i, j = np.tril_indices(len(grids) if coupled else 0, -1)
         return cls(
             columns,
             [len(grids[d]) for d in columns],
@@ -81,7 +73,6 @@ class Rounding(ArrayParts):
             np.concatenate([ends[:-1] for ends in cuts]),
             np.concatenate([ends[1:] for ends in cuts]),
             free,
-            free[i] * free[j],
         )
 
     @property

@@ -19,13 +19,14 @@ COUNTS = [np.array([3.0, 5.0, 0.0, 2.0]), np.zeros(0), np.array([5.0, 5.0])]
 FLOOR = np.array([[1e-4], [2e-4], [3e-4]])
 
 
-def rounding(noise_type="full"):
-    return Rounding.to(GRIDS, COUNTS, NOISE_MODELS[noise_type].coupled)
+def rounding():
+    return Rounding.to(GRIDS, COUNTS)
 
 
 def loss_of(noise_type="full", **parameters):
     noise = NOISE_MODELS[noise_type]
-    return MixtureLoss(4, 3, noise, FLOOR, rounding=rounding(noise_type), **parameters)
+    parameters["coupled"] = np.zeros((3 * noise.coupled, 1))
+    return MixtureLoss(4, 3, noise, FLOOR, rounding=rounding(), **parameters)
 
 
 def draw(*shape):
@@ -70,10 +71,9 @@ def test_atoms_of_the_others_leave_grids_open():
     rng = np.random.default_rng(0)
     rain = np.where(rng.random(500) < 0.4, 0.0, rng.lognormal(size=500))
     y = np.column_stack([rng.integers(0, 3, size=500), rain, rng.normal(size=500)])
-    grids = find_grids(y, np.ones(500))
-    assert_array_equal(atoms_beside(grids, y, np.ones(500)), [[np.nan, 0.0, np.nan]])
-    only = find_grids(y[:, :1].repeat(2, axis=1), np.ones(500))
-    assert atoms_beside(only, y[:, :1].repeat(2, axis=1), np.ones(500)).shape == (0, 2)
+    others = np.array([True, False, False])
+    assert_array_equal(atoms_beside(others, y, np.ones(500)), [[np.nan, 0.0, np.nan]])
+    assert atoms_beside(others | True, y, np.ones(500)).shape == (0, 3)
 
 
 # --- what is learned --------------------------------------------------------------------------
@@ -159,7 +159,7 @@ def test_components_start_about_as_the_values_are_distributed():
     grids = [np.array([0.0, 1.0, 2.0, 5.0]), np.zeros(0)]
     counts = [np.array([(first == value).sum() for value in grids[0]]), np.zeros(0)]
     noise = NOISE_MODELS["full"]
-    loss = MixtureLoss(5, 2, noise, 1e-6, rounding=Rounding.to(grids, counts, noise.coupled))
+    loss = MixtureLoss(5, 2, noise, 1e-6, rounding=Rounding.to(grids, counts))
     bias = starting_mixture(loss, torch.from_numpy(y).float(), torch.ones(2000))
     mean = loss.means(bias[None, :, None].astype(float))[0, :, 0]
     assert_allclose(mean, y.mean(axis=0), atol=0.15)

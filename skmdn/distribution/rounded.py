@@ -46,10 +46,15 @@ class Grid(NamedTuple):
         return np.searchsorted(0.5 * (self.values[1:] + self.values[:-1]), y)
 
     def logpdf(self, y: Array, location: Array, steepness: Array) -> Array:
-        """Log-density at y of components that have these m and 1 / s; all are broadcast."""
+        """Log-density at y (..., n, 1) of components that have these m and 1 / s, (n, K)."""
         k = self.nearest(y)
         z = (y - self.values[k]) / self.sd
-        share = _log_share(self.ends[k], self.ends[k + 1], location, steepness)
+        if y[..., 0, 0].size > len(self.values):  # many draws: each value's share is found once
+            ends = self.ends[:, None, None]
+            of_values = _log_share(ends[:-1], ends[1:], location, steepness)
+            share = of_values[k[..., 0], np.arange(len(location))]
+        else:
+            share = _log_share(self.ends[k], self.ends[k + 1], location, steepness)
         return np.asarray(share - 0.5 * (z * z + LOG_2PI) - np.log(self.sd))
 
     def entropy(self, location: Array, steepness: Array) -> Array:

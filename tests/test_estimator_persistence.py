@@ -107,6 +107,10 @@ MORE = {
         lambda: small().fit(X, zeros_and_more((50, 2))),
         lambda m: np.isnan(m.atoms_).any(),
     ),
+    "grids": (
+        lambda: small().fit(X, np.column_stack([np.arange(50) % 3, X[:, 1]])),
+        lambda m: len(m.atoms_) == 3 and "rounded" in repr(m.predict_mixture(X)),
+    ),
     "a line": (
         lambda: MDNRegressor(random_state=0).fit(X, X @ [1.0, 2.0] + 0.01 * rng.normal(size=50)),
         lambda m: m.line_ is not None,

@@ -45,6 +45,9 @@ class NormalMixture(JointMixture):
 
     Notes
     -----
+    Of a fitted model, some of several targets may be rounded to grids (counts, grades). ``means``
+    and ``covariances`` are then moments of its components, which are not normal.
+
     Arguments called ``y`` hold one value a mixture, (n,) or (n, D); axes in front of these are
     free; one value alone, a scalar or (D,), is asked of every mixture; and a batch of one mixture
     answers for any number of values. Indexing and iterating give batches again:

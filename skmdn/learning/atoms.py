@@ -26,41 +26,41 @@ from .arrays import Array, ArrayParts, namespace
 from .lattices import lattice_points
 from .rows import effective_number
 
-#: Canonical rows that have to share a value for it to be common.
+#: Canonical rows that a common value has at least; or
 _LEAST_ROWS = 10
-#: Share of all rows that is enough, too: with few different X, a value can be common and yet be on
-#: few distinct rows;
+#: the share of all rows, as with few different X a common value may be on few distinct rows,
 _LARGE_SHARE = 0.25
-#: if at least so many rows are distinct.
+#: and the distinct rows of which that is a share.
 _ENOUGH_ROWS = 40
-#: y lies on a grid, and all common values are atoms, where these are no more than so many,
+#: Most common values of a grid, all of which are atoms.
 _MOST_VALUES = 100
-#: and this share of the rows has one of them.
+#: Share of the rows that are at common values, if y is on a grid.
 _SHARE_OF_GRID = 0.9
-#: All values on a lattice are atoms where this share of the rows is enough (a few rows more or
-#: less would else decide three nats),
+#: The same if its values are on a lattice, which a few rows more or less must not decide: it may
+#: be three nats.
 _SHARE_OF_LATTICE = 0.75
-#: or the values have `_LEAST_ROWS` on average, and there are so many for a feature (of fewer, a
-#: line may say most, and it leaves no atoms).
+#: Rows for each feature with which a lattice is one whatever their share, if its values have
+#: `_LEAST_ROWS` on average. Of fewer, a line may say most, and it leaves no atoms.
 _ROWS_A_FEATURE = 20
-#: Targets of which this share of the rows has values of a grid have no others.
+#: Share of the rows that are at the values of a grid, if a target (of several) has hardly others.
 _SHARE_OF_ALL = 0.99
-#: On another grid, values that so few rows share are atoms, too: what is rare among grades is
+#: Rows of a value that is an atom of a grid though it is not common: what is rare among grades is
 #: a grade.
 _FEWEST_ROWS = 2
-#: Else those values are atoms that have this share of the rows,
+#: Share of the rows of a value that stands out from a continuum, at least.
 _LEAST_SHARE = 0.02
-#: and so many times that of the value which a typical other row has. Single values of a fine grid
-#: would do harm: the components of the rest would become peaks at the other ones.
+#: How many times as common it is as the value of a typical other row. Single values of a fine
+#: grid would do harm: the components of the rest would become peaks at the other ones.
 _TIMES_TYPICAL = 5.0
-#: Values of this share may be most of the others, as two limits are; where what a typical row away
-#: from these has is its own, or has no more than that share, they are atoms beside a continuum.
+#: Share of values that may be most of the others, as two limits are: the typical row is then one
+#: that is away from these.
 _LIMIT_SHARE = 0.1
+#: Most share of what such a row has, if it is not alone there: the rest is a continuum.
 _CONTINUOUS_SHARE = 2e-3
 #: Most targets, in all, of atoms that leave some open: much is to be learned of these. Of more
 #: atoms, those of most rows are taken.
 _MOST_OPEN = 64
-#: Such atoms that there may be however many targets there are.
+#: Atoms with open targets that there may be, however many targets there are.
 _FEWEST_OPEN = 4
 
 

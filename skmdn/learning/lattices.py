@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-#: A lattice has no more points than this,
-MOST_POINTS = 200
-#: from which values are no farther, in its steps: numbers of single precision are rounded.
+#: Most points of a lattice.
+_MOST_POINTS = 200
+#: Most distance of a value from its point, in steps: numbers of single precision are rounded.
 _LARGEST_MISS = 0.02
-#: Points that no row is at belong to it, where this share of all between have one.
+#: Share of the points between the values that are values, if those that no row is at belong to it.
 _LEAST_FULL = 0.25
-#: Points beyond the ends do, where there are so many values: not of grades.
+#: Values from which on points beyond the ends belong to it: not of grades.
 _MANY_VALUES = 10
-#: Where fewer rows than this are at an end, there is more beyond it,
+#: Rows at an end beyond which there are none.
 _ROWS_AT_AN_END = 3
-#: so many times as far as the fourth row from it is from the second: the first may be an outlier.
-#: If the density falls exponentially, one in e^2.5 of the rows beyond the end is beyond that, too;
+#: How far it goes on beyond an end: so many times as far as the fourth row from it is from the
+#: second, as the first may be an outlier. If the density falls exponentially, one in e^2.5 of the
+#: rows beyond the end is beyond that, too.
 _TIMES_BEYOND = 3
-#: but no farther than this share of the range.
+#: The same at most, as a share of the range.
 _LARGEST_SHARE_BEYOND = 0.25
 
 
@@ -31,7 +32,7 @@ def lattice_points(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     if len(values) < 2:
         return values
     gaps = np.diff(values)
-    if values[-1] - values[0] >= (MOST_POINTS - 0.5) * gaps.min():
+    if values[-1] - values[0] >= (_MOST_POINTS - 0.5) * gaps.min():
         return values[:0]
     places = np.append(0, (gaps / gaps.min()).round().cumsum().astype(int))
     step = (values[-1] - values[0]) / places[-1]

@@ -68,39 +68,39 @@ _LOW = 0.25
 USUAL = Smoothness(0.02, 1.0)
 #: What suits ragged functions, where rows are many enough to show one.
 _ROUGH = Smoothness(0.004, 10.0)
-#: Checks after which what is behind is given up.
+#: Checks after which a trial that is behind is given up.
 _EARLY = 5
-#: Fast waves fall behind first.
+#: The contest of fast waves, which fall behind first.
 _OF_ROUGH = _Contest(-0.1, 15, 0.01)
-#: Slow ones that suit many rows lead from the start, and those by which five members or more lead
-#: by a thousandth were better by several in the end.
+#: The contest of slow waves on many rows. Where they suit, they lead from the start; and where
+#: five members or more led by a thousandth in the end, the fit was better by several.
 _OF_CALM = _Contest(0.0, 15, 0.001)
-#: They do not if they are held back by the decay of wide layers;
+#: The early lead that slow waves need where layers are wide, whose decay holds them back.
 _HELD_BACK = -0.05
-#: and how far fewer members lead is chance.
+#: A lead that is not by chance, where members are fewer than five.
 _CLEARLY = 0.01
-#: Of few rows and targets, all members tell very soon.
+#: The contest of slow waves on few rows of few targets, which all members tell very soon.
 _OF_FEW_ROWS = _Contest(-0.05, 6, _CLEARLY)
-#: Several targets share the layers, so that what suits these shows later.
+#: That of slow waves where several targets share the layers: what suits these shows later.
 _OF_SEVERAL = _Contest(-0.05, 15, 0.0)
 #: Nats that few rows have learned early on where there is no noise. They go on learning for long,
 #: by which the usual is better in the end: nothing else is tried.
 _LEARNED_EARLY = 0.9
-#: Few rows that are fewer than this for each feature call for smoothness in any case; of one
-#: target, a trial would take up to two fifths of the fit, and change little.
+#: Rows for each feature, where rows are few: fewer call for smoothness in any case. Of one target,
+#: a trial would take up to two fifths of the fit, and change little.
 _ROWS_A_FEATURE = 20
-#: What suits these.
+#: What suits rows that are fewer than `_ROWS_A_FEATURE`.
 _WIDE = Smoothness(0.1, _LOW)
 #: Fewest and most rows that the decay of smooth functions follows.
 _DECAY_ROWS = (256, 2**16)
-#: The share of the decay of smooth functions that is enough for those of few targets, of rows that
-#: are not very many.
+#: The share of the decay of smooth functions that is enough where targets are few, and rows not
+#: very many.
 _SHARE_OF_DECAY = 0.5
-#: Where rows are many, a few members do if mixing all surely gains less than this: M of them lack
-#: about 1/M of it.
+#: Nats that mixing all members surely gains, below which a few do where rows are many: M of them
+#: lack about 1/M of it.
 _LITTLE = 0.01
-#: Rows from which on a fit takes so long that they do even if there seems to be nothing to learn,
-#: or several targets.
+#: Rows from which on a few members do even if there seems to be nothing to learn, or of several
+#: targets: a fit takes that long.
 _LONG_FIT = 10_000
 
 

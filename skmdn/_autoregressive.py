@@ -42,7 +42,7 @@ class AutoregressiveMDNRegressor(
     Parameters
     ----------
     estimator : MDNRegressor, default=None
-        Cloned for each factor; None for ``MDNRegressor()``.
+        Cloned for each factor; None for ``MDNRegressor()``. Its ``point_estimate`` is the mean.
     order : array-like of int, "random" or None, default=None
         Which target comes first, second, ...: a permutation of 0, ..., D - 1; None as they stand.
     chain : bool, default=True

@@ -340,7 +340,7 @@ def _joint_scores(mixture: NormalMixture, y: Array) -> Array:
     for rows in mixture._blocks(_N_DRAWS * mixture.n_targets):
         part = mixture[rows]
         draws = part._on_grids(part._transport(uniform, normal))
-        level, drawn = part.logpdf(y[rows]), part.logpdf(draws)
+        level, drawn = part.logpdf(part._on_grids(y[rows])), part.logpdf(draws)
         outside = (1 + (drawn <= level + _TIED).sum(axis=0)) / (1 + _N_DRAWS)
         score[rows] = np.maximum(drawn.min(axis=0) - level, 0) - np.log(outside)
     return score

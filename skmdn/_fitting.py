@@ -202,7 +202,8 @@ class NetworkFitting(NetworkMixtures):
         self._features = NormalScores(dense(X[rows.first[sample]]), rows.weights[sample])
         noise = NOISE_MODELS[self.noise_type]
         sizes = self.n_components_, self.n_features_in_
-        self._targets = TargetModel.of(targets, rows.weights, noise, *sizes, are_all)
+        given = targets, rows.weights, noise, *sizes, float(self.reg_covar)
+        self._targets = TargetModel.of(*given, are_all)
         self._take_targets()
         if are_all and self.n_estimators == "auto":
             self.n_estimators_ = self._usual_members(n_rows)

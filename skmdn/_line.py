@@ -46,6 +46,8 @@ class Line:
     centre : ndarray of shape (F,)
     slopes : ndarray of shape (F, D)
     level : ndarray of shape (D,)
+    which : ndarray of shape (D,) of bool
+        The targets that it is drawn through.
     """
 
     exponents: np.ndarray
@@ -54,6 +56,7 @@ class Line:
     centre: np.ndarray
     slopes: np.ndarray
     level: np.ndarray
+    which: np.ndarray
 
     def at(self, X: np.ndarray) -> np.ndarray:
         """Return the targets (n, D) it has for features (n, F)."""
@@ -63,12 +66,8 @@ class Line:
 
     def only(self, which: np.ndarray) -> Line:
         """Return the line of those targets (D,) alone: it is zero for the others."""
-        return replace(self, slopes=self.slopes * which, level=self.level * which)
-
-    @property
-    def which(self) -> np.ndarray:
-        """Which of the targets it is drawn through, (D,)."""
-        return np.asarray((self.level != 0.0) | (self.slopes != 0.0).any(axis=0))
+        parts = {"slopes": self.slopes * which, "level": self.level * which}
+        return replace(self, which=which, **parts)
 
 
 def is_drawable(n_features: int, n_targets: int, weights: np.ndarray) -> bool:
@@ -98,7 +97,8 @@ def line_through(X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[Lin
     slopes = directions.T @ (shrunk * unit_of_y) / unit[:, None]
     lowest, highest = X.min(axis=0), X.max(axis=0)
     far = _FARTHEST * (highest - lowest)
-    line = Line(exponents, lowest - far, highest + far, centre, slopes, level)
+    all_targets = np.full(y.shape[1], True)
+    line = Line(exponents, lowest - far, highest + far, centre, slopes, level, all_targets)
     return line, residuals / roots * unit_of_y
 
 

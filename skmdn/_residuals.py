@@ -88,7 +88,9 @@ class ResidualFitting(NetworkFitting):
         other = shallow_copy(self)
         del other.network_
         given = residuals, rows.weights, noise, self.n_components_
-        other._targets = TargetModel.of_residuals(*given, whole=self._targets, which=which)
+        other._targets = TargetModel.of_residuals(
+            *given, whole=self._targets, which=which, reg_covar=float(self.reg_covar)
+        )
         other._take_targets()
         other.line_ = line.only(which)
         _, training = other._begin(X, residuals, rows, plan)

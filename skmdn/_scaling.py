@@ -101,8 +101,8 @@ class TargetScaling:
                 root[d, :d] = line @ root[:d, :d]
         return self if (root == np.eye(n_targets)).all() else replace(self, root=root)
 
-    def decorrelated(self, y: np.ndarray, weights: np.ndarray) -> TargetScaling:
-        """Return a scaling in which each target is what those before it leave of it.
+    def decorrelated(self, y: np.ndarray, weights: np.ndarray, which: np.ndarray) -> TargetScaling:
+        """Return a scaling in which each target of ``which`` is what those before it leave of it.
 
         Rows far out say less, as the likelihood of a t distribution has it: they would else say
         it all.
@@ -111,10 +111,11 @@ class TargetScaling:
         ----------
         y : ndarray of shape (n, D)
         weights : ndarray of shape (n,)
+        which : ndarray of shape (D,) of bool
         """
         away = (self.in_units(y) ** 2).mean(axis=1)
         typical = np.median(away) or 1.0
-        return self.untied(y, weights / (typical + away), np.full(y.shape[1], True), np.inf)
+        return self.untied(y, weights / (typical + away), which, np.inf, by=which)
 
 
 def floors(y: np.ndarray) -> np.ndarray:

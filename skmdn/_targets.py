@@ -40,6 +40,11 @@ _FARTHEST = 1e15
 #: Largest share of what a line leaves of a target that the floor may be, where others are coupled
 #: to it: they would be explained by noise that is not there.
 _MOSTLY_FLOOR = 0.1
+#: Standard deviations of the least variance that values of a grid are apart, at least: else they
+#: are not to be told from each other.
+_SDS_APART = 8.0
+#: Least coefficient of a target that is part of a sum, of standardised ones.
+_LEAST_PART = 0.01
 #: Least unit of residuals, in units of the targets themselves: smaller numbers are rounding.
 _LEAST_LEFT = 1e-3
 
@@ -125,6 +130,7 @@ class TargetModel:
         noise: NoiseModel,
         n_components: int,
         n_features: int,
+        reg_covar: float,
         are_all: bool,
     ) -> TargetModel:
         """Look at the distinct targets y (n, D) of weights (n,), in their canonical order.
@@ -135,7 +141,13 @@ class TargetModel:
         scaling = target_scaling(y, weights, not noise.per_target)
         few = sample_of(len(y))
         sample, own = y[few], weights[few]
-        grids, atoms = _values_found(sample, own, noise, n_features)
+        finest = scaling.unit
+        if noise.per_target:
+            finest = finest * np.sqrt(floors(scaling.in_units(sample)))
+        grids = _grids(sample, own, noise, n_features, _SDS_APART * np.sqrt(reg_covar) * finest)
+        if noise.coupled and are_all:
+            grids = _in_no_sum(grids, scaling, sample, own)
+        atoms = _atoms_beside(grids, sample, own, noise, n_features)
         if noise.coupled and are_all:
             # Of those with atoms, a value that many rows share must stay one.
             plain = ~on_grids(grids)
@@ -144,9 +156,6 @@ class TargetModel:
         n_expected = effective_number(weights) if are_all else math.inf
         given = y, weights, noise, n_components, n_expected
         found = cls._learned_in(scaling, atoms, grids, *given)
-        if not noise.per_target:
-            return found
-        finest = scaling.unit * np.sqrt(floors(scaling.in_units(sample)))
         return replace(found, finest_unit=finest)
 
     @classmethod
@@ -158,6 +167,7 @@ class TargetModel:
         n_components: int,
         whole: TargetModel,
         which: np.ndarray,
+        reg_covar: float,
     ) -> TargetModel:
         """Look at targets (n, D) of which ``whole`` is the model, or what a line leaves of them.
 
@@ -172,7 +182,8 @@ class TargetModel:
         ]
         atoms = residuals[:0]
         if which.all() and noise.coupled:
-            scaling = scaling.decorrelated(residuals, weights)
+            is_more = reg_covar * (finest / scaling.unit) ** 2 <= _MOSTLY_FLOOR
+            scaling = scaling.decorrelated(residuals, weights, is_more)
         if not which.all() and noise.per_component:
             few = sample_of(len(residuals))
             atoms = atoms_beside(which | on_grids(grids), residuals[few], weights[few])
@@ -237,7 +248,7 @@ class TargetModel:
         atoms = self.scaling.in_units(self.atoms)
         lowest = self._floor(reg_covar, noise)
         may_be = ~on_grids(self.grids) & (self._share_of_floor(reg_covar) <= _MOSTLY_FLOOR)
-        noise = noise.of_correlated(int(may_be.sum()))
+        noise = noise.of_correlated(_n_plain(self.grids))
         n_pinned = 0 if self.pins is None else sum(self.pins.counts)
         return MixtureLoss(
             n_components=n_components + n_pinned,
@@ -282,21 +293,45 @@ class TargetModel:
         return of_targets if noise.per_target else of_targets[:1]  # they have one unit
 
 
-def _values_found(
-    y: np.ndarray, weights: np.ndarray, noise: NoiseModel, n_features: int
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return the grids that targets (n, D) are on, and atoms (A, D) of those that are on none.
+def _grids(
+    y: np.ndarray, weights: np.ndarray, noise: NoiseModel, n_features: int, least_gap: np.ndarray
+) -> list[np.ndarray]:
+    """Return the grids that targets (n, D) are on, if their values are so far apart (D,).
 
     One target has atoms alone, as do several that share a variance.
     """
-    grids = [column[:0] for column in y.T]
+    if y.shape[1] == 1 or not (noise.per_component and noise.per_target):
+        return [column[:0] for column in y.T]
+    found = find_grids(y, weights, n_features)
+    return [
+        grid if np.diff(grid).min(initial=np.inf) > gap else grid[:0]
+        for grid, gap in zip(found, least_gap, strict=True)
+    ]
+
+
+def _in_no_sum(
+    grids: list[np.ndarray], scaling: TargetScaling, y: np.ndarray, weights: np.ndarray
+) -> list[np.ndarray]:
+    """Return grids but those of targets of which another is the sum, and more: (n, D).
+
+    What others leave of that is learned, which their values must tell.
+    """
+    root = scaling.untied(y, weights, ~on_grids(grids)).root
+    if root is None:
+        return grids
+    is_part = (np.abs(np.tril(root, -1)) > _LEAST_PART).any(axis=0)
+    return [grid[:0] if is_in else grid for grid, is_in in zip(grids, is_part, strict=True)]
+
+
+def _atoms_beside(
+    grids: list[np.ndarray], y: np.ndarray, weights: np.ndarray, noise: NoiseModel, n_features: int
+) -> np.ndarray:
+    """Return the atoms (A, D) of targets (n, D) that are on no grid."""
     if not noise.per_component:
-        return grids, y[:0]
-    if y.shape[1] > 1 and noise.per_target:
-        grids = find_grids(y, weights, n_features)
-    if any(map(len, grids)):
-        return grids, atoms_beside(on_grids(grids), y, weights)
-    return grids, find_atoms(y, weights, noise.per_target, n_features)
+        return y[:0]
+    if on_grids(grids).any():
+        return atoms_beside(on_grids(grids), y, weights)
+    return find_atoms(y, weights, noise.per_target, n_features)
 
 
 def on_grids(grids: list[np.ndarray]) -> np.ndarray:

@@ -185,3 +185,56 @@ def test_isotropic_noise_has_one_variance_and_no_grids():
     model = small(noise_type="isotropic").fit(X, y)
     assert not any(map(len, model._targets.grids))
     assert np.isfinite(model.score(FRESH, TARGETS))
+
+
+def test_a_sum_with_a_target_on_a_grid_is_learned_as_one():
+    """What the others leave of it is next to nothing, which values of a grid cannot tell."""
+    rng = np.random.default_rng(0)
+    features, minutes = rng.normal(size=(600, 2)), rng.normal(size=600)
+    grade = np.clip(np.round(3.0 + features[:, 1] + 0.7 * rng.normal(size=600)), 1, 5)
+    targets = np.column_stack([grade, minutes, grade + minutes])
+    model = MDNRegressor(n_estimators=5, random_state=0).fit(features[:400], targets[:400])
+    score = model.score(features[400:], targets[400:])
+    assert abs(score - model.best_validation_score_) < 0.6
+    assert score > 8.0
+
+
+@pytest.mark.parametrize("reg_covar", [1e-6, 1e-2, 1e-1])
+def test_densities_are_whole_however_wide_values_are(reg_covar):
+    """Values that are not to be told from each other are on no grid."""
+    rng = np.random.default_rng(0)
+    uneven = rng.choice([0.0, 1.0, 2.5, 10.0, 100.0, 1e4], size=300)
+    targets = np.column_stack([uneven, y[:300, 1]])
+    model = small(reg_covar=reg_covar).fit(X[:300], targets)
+    mixture = model.predict_mixture(FRESH[:100])
+    first, second = TARGETS[:100, 0], TARGETS[:100, 1]
+    chained = mixture.marginal(0).logpdf(first)
+    chained = chained + mixture.condition(0, first).marginal(0).logpdf(second)
+    assert_allclose(mixture.logpdf(np.column_stack([first, second])), chained, rtol=1e-9)
+
+
+def test_targets_that_are_off_their_grid_by_rounding_are_in_the_same_sets():
+    pairs = 0.1 * y[:, :2].clip(None, 2)
+    model = small().fit(X, pairs).calibrate(X, pairs)
+    rounded = pairs.astype(np.float32)
+    for conformal in (False, True):
+        found = [model.in_region(X, part, 0.6, conformal=conformal) for part in (pairs, rounded)]
+        assert_array_equal(*found)
+    mixture = model.predict_mixture(X)
+    found = [mixture.in_region(part, 0.6, random_state=0) for part in (pairs, rounded)]
+    assert_array_equal(*found)
+
+
+def test_draws_of_zeros_beside_a_grid_are_zeros():
+    rng = np.random.default_rng(0)
+    rain = np.where(rng.random(600) < 0.4, 0.0, 1.0 + rng.lognormal(size=600))
+    model = small(n_estimators=5).fit(X, np.column_stack([y[:, 1], rain]))
+    draws = model.sample(X, 100, random_state=0)
+    assert_allclose((draws[..., 1] == 0.0).mean(), model.predict_atoms(X)[:, 0].mean(), atol=0.01)
+    assert_array_equal(np.unique(model.predict_mixture(X[:1]).means[..., 1] == 0.0), [False, True])
+
+
+def test_the_energy_score_is_the_same_each_time(model):
+    mixture = model.predict_mixture(FRESH[:20])
+    once, again = (mixture.energy_score(TARGETS[:20]) for _ in range(2))
+    assert_array_equal(once, again)

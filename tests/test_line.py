@@ -127,7 +127,8 @@ def test_what_is_left_is_decorrelated_whatever_outliers_say():
     rest = linear(2000, 1, 3)[1] * [1e3, 1.0, 1e-3]
     weights = np.ones(2000)
     rest[:3] = 1e3 * np.eye(3) @ np.diag(rest.std(axis=0))
-    found = target_scaling(rest, weights, False).decorrelated(rest, weights).standardised(rest)
+    found = target_scaling(rest, weights, False)
+    found = found.decorrelated(rest, weights, np.full(3, True)).standardised(rest)
     assert np.abs(np.corrcoef(rest[3:].T) - np.eye(3)).max() > 0.3
     assert_allclose(np.corrcoef(found[3:].T), np.eye(3), atol=0.1)
 
@@ -381,19 +382,49 @@ def test_targets_that_share_a_variance_share_a_line(noise_type):
     assert line is None or line.which.all()
 
 
-def test_what_is_all_but_the_line_is_coupled_to_no_other():
-    """The floor alone would be explained by what it is not."""
+@pytest.mark.parametrize("exact", [0, 1, 2])
+def test_what_is_all_but_the_line_is_coupled_to_no_other(exact):
+    """The floor alone would be explained by what it is not, or explain it."""
     rng = np.random.default_rng(0)
     X, shared = rng.normal(size=(400, 3)), rng.normal(size=400)
-    noise = np.column_stack([shared, shared + 0.3 * rng.normal(size=400), np.zeros(400)])
-    y = X @ [[1.0, 0.0, 1.0], [2.0, 1.0, 0.0], [0.0, 3.0, 1.0]] + noise
+    noise = [shared, shared + 0.3 * rng.normal(size=400)]
+    noise.insert(exact, np.zeros(400))
+    y = X @ [[1.0, 0.0, 1.0], [2.0, 1.0, 0.0], [0.0, 3.0, 1.0]] + np.transpose(noise)
     model = MDNRegressor(n_estimators=5, random_state=0).fit(X, y)
     assert model.line_.which.all()
-    cov = model.predict_cov(X)
+    cov, others = model.predict_cov(X), [d for d in range(3) if d != exact]
     sds = np.sqrt(np.diagonal(cov, axis1=1, axis2=2))
+    assert_allclose(sds[:, others].mean(axis=0), [1.0, 1.05], rtol=0.15)
     correlation = (cov / sds[:, :, None] / sds[:, None]).mean(axis=0)
-    assert correlation[1, 0] > 0.8
-    assert_allclose(correlation[2, :2], 0.0, atol=0.1)
+    assert correlation[others[0], others[1]] > 0.8
+    assert_allclose(correlation[exact, others], 0.0, atol=0.1)
+    assert_allclose(model.oof_mixture(X).logpdf(y).mean(), model.oof_score_, atol=0.2)
+
+
+def test_two_targets_of_which_one_is_all_but_the_line():
+    rng = np.random.default_rng(0)
+    X, noise = rng.normal(size=(400, 3)), rng.normal(size=(400, 2))
+    exact = X @ [3.0, -2.0, 1.0] + 0.01 * noise @ [1.0, 0.3]
+    y = np.column_stack([X @ [1.0, 2.0, 3.0] + noise[:, 0], exact])
+    model = MDNRegressor(n_estimators=5, random_state=0).fit(X, y)
+    assert_allclose(model.oof_mixture(X).logpdf(y).mean(), model.oof_score_, atol=0.2)
+
+
+def test_an_atom_beside_a_target_that_is_all_but_the_line():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 3))
+    rain = np.where(rng.random(300) < 0.4, 0.0, rng.lognormal(size=300))
+    y = np.column_stack([rain, X @ [1.0, 2.0, 3.0], rng.poisson(np.exp(0.5 * X[:, 0]))])
+    model = MDNRegressor(n_estimators=5, random_state=0).fit(X, y)
+    assert_array_equal(model.line_.which, [False, True, False])
+    assert_allclose(model.oof_mixture(X).logpdf(y).mean(), model.oof_score_, atol=0.3)
+
+
+def test_a_line_stays_with_its_target_where_that_is_zero_for_a_while():
+    X, y = uneven(300)
+    model = small(warm_start=True).fit(X, y)
+    model.fit(X, y * [1.0, 0.0, 1.0])
+    assert_array_equal(model.fit(X, y).line_.which, [False, True, False])
 
 
 def test_rows_beyond_all_others_are_on_the_line():

@@ -124,9 +124,10 @@ def test_weights_are_repetitions():
 def test_blocks_show_no_ties():
     """In later ones, targets may differ that were equal in the first."""
     X = np.random.default_rng(0).normal(size=(100, 2))
-    model = MDNRegressor(n_estimators=1, random_state=0).partial_fit(X, X[:, [0, 0]])
+    twice = X[:, [0, 0]] ** 2
+    model = MDNRegressor(n_estimators=1, random_state=0).partial_fit(X, twice)
     assert model._targets.scaling.root is None
-    assert model.fit(X, X[:, [0, 0]])._targets.scaling.root is not None
+    assert model.fit(X, twice)._targets.scaling.root is not None
     model.set_params(noise_type="diagonal").fit(X, X[:, [0, 0]])
     assert model._targets.scaling.root is None
 
@@ -251,9 +252,9 @@ def test_what_a_line_leaves_has_the_floor_of_the_target():
     weights, rest = np.ones(200), 0.3 * rng.normal(size=(200, 2))
     noise = NOISE_MODELS["diagonal"]
     y = np.column_stack([3.0 * rng.normal(size=200), np.exp(4.0 * rng.normal(size=200))])
-    whole = TargetModel.of(y, weights, noise, 3, 1, are_all=True)
+    whole = TargetModel.of(y, weights, noise, 3, 1, 1e-6, are_all=True)
     assert whole.floor[1] < 1e-3
-    left = TargetModel.of_residuals(rest, weights, noise, 3, whole, np.array([True, True]))
+    left = TargetModel.of_residuals(rest, weights, noise, 3, whole, np.array([True, True]), 1e-6)
     found = left.loss(noise, 3, 1e-6, 1.0).reg_covar
     assert_allclose(found[:, 0] * left.scaling.unit**2, 1e-6 * whole.finest_unit**2)
     assert_allclose(left.unit_ratio * left.scaling.unit, y.std(axis=0), rtol=1e-6)

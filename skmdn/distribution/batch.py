@@ -137,7 +137,8 @@ class MixtureBatch:
         Raises
         ------
         ValueError
-            If the mixtures differ in shape, or there are none.
+            If the mixtures differ in shape, or there are none; or if targets are on other grids,
+            as those of another fit may be.
 
         Examples
         --------
@@ -169,7 +170,8 @@ class MixtureBatch:
         Raises
         ------
         ValueError
-            If the mixtures differ in rows or targets, or there are none.
+            If the mixtures differ in rows or targets, or there are none; or if targets are on
+            other grids, as those of another fit may be.
 
         Examples
         --------

@@ -236,7 +236,7 @@ class MixtureDensity(MixtureBatch):
         return self._scale[chosen].draw(normal, self._means[chosen])
 
     def _on_grids(self, draws: Array) -> Array:
-        """Draws at the values that some are about: y is at these, where it is denser."""
+        """Points (..., n, D) at the values of grids that they are about: y is at these."""
         return self._scale.on_grids(draws) if isinstance(self._scale, Rounded) else draws
 
 

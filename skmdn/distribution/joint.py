@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.special import entr
 
 from skmdn.distribution import multivariate, univariate
-from skmdn.distribution.batch import check_count, check_coverage, check_share
+from skmdn.distribution.batch import as_floats, check_count, check_coverage, check_share
 from skmdn.distribution.density import RandomState, generator, n_leading
 from skmdn.distribution.one_target import OneTargetMixture
 from skmdn.distribution.rounded import Rounded
@@ -146,7 +146,7 @@ class JointMixture(OneTargetMixture):
     ) -> npt.NDArray[np.bool_]:
         """Whether y lies in the highest-density region, shape (..., n); see `region_level`."""
         level = self.region_level(coverage, n_samples=n_samples, random_state=random_state)
-        return np.asarray(self.logpdf(y) >= level)
+        return np.asarray(self.logpdf(self._on_grids(as_floats("y", y))) >= level)
 
     def entropy(self, *, n_samples: int = 1_000, random_state: RandomState = None) -> Array:
         """Differential entropy -E[log p(Y)].
@@ -206,7 +206,7 @@ class JointMixture(OneTargetMixture):
         y : array-like of shape (..., n) or (..., n, D)
         n_samples : int, default=None
             Pairs of draws a mixture to average over; None is exact, but where some of the targets
-            are on grids: there it is 1,000 pairs.
+            are on grids: there it is 1,000 pairs, the same each time.
         random_state : int, Generator, RandomState or None, default=None
 
         Returns
@@ -225,7 +225,7 @@ class JointMixture(OneTargetMixture):
             return self.crps(y)
         mixture, points = self._merged()._meet(y)
         if n_samples is None and isinstance(self._scale, Rounded):
-            n_samples = DRAWS
+            n_samples, random_state = DRAWS, 0 if random_state is None else random_state
         width = mixture.n_components * PAIRS
         if n_samples is not None:
             width, rng = check_count("n_samples", n_samples), generator(random_state)

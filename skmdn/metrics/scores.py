@@ -88,8 +88,9 @@ def energy_score(
 ) -> float | Array:
     """Energy score of all targets together, in units of y; the CRPS for one target.
 
-    Exact, and so deterministic, unless ``n_samples`` asks for draws: see
-    `NormalMixture.energy_score`. The other parameters are those of `negative_log_likelihood`.
+    Exact, or by the same draws each time where targets are on grids, unless ``n_samples`` asks for
+    draws: see `NormalMixture.energy_score`. The other parameters are those of
+    `negative_log_likelihood`.
 
     Examples
     --------

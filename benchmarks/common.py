@@ -124,7 +124,8 @@ def code_digest(*also: str) -> str:
     """Eight letters that change whenever the code that learns does, its comments aside."""
     root = Path(skmdn.__file__).parent
     digest = hashlib.sha1()
-    own = "_regressor.py", "_fitting.py", "_residuals.py", "_line.py", "_targets.py", "_scaling.py"
+    parts = "regressor", "fitting", "residuals", "line", "targets", "grids", "scaling"
+    own = [f"_{part}.py" for part in parts]
     names = [root / name for name in (*own, *also)]
     for path in [*names, *sorted((root / "learning").glob("*.py"))]:
         digest.update(ast.dump(_without_docstrings(ast.parse(path.read_text()))).encode())

@@ -176,8 +176,9 @@ default="full"
           of five times as many as the value of a typical other row; or of a typical row at no
           value of a tenth of the rows, if what that has is its own, or has 0.2 % of them at most.
         - Each of several targets may lie on a lattice, or on another grid if 99 % of the rows are
-          at its values: any value of one may meet any of another. These atoms come last, target by
-          target, with NaN for the others, which may have any value.
+          at its values, unless these are too near to be told apart (8 standard deviations of the
+          least variance) or another target is a sum with it: any value of one may meet any of
+          another. These atoms come last, target by target, with NaN for the others.
         - Of other targets, atoms are combinations of such values that ten distinct rows share.
           Where a combination is rarer, the target with the most such values is left open (NaN)
           first. Atoms with NaN come first. A target with more than ``64 / n_outputs`` such values
@@ -187,7 +188,7 @@ default="full"
         How likely more than four atoms of one target are is a mixture of at most three logistic
         distributions a network, rounded to the atoms (Salimans et al. 2017), and of those that
         stand out; of several targets on grids, each component is rounded to those, target by
-        target. Empty where all components share one variance.
+        target. Empty where components share one variance.
     line_ : Line or None
         The linear function whose residuals the networks learn, fitted by ridge regression
         (Hoerl & Kennard 1970); ``line_.at(X)`` are its values (n, n_outputs) for an array X. It is

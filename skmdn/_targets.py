@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from skmdn._grids import atoms_of_others, in_no_sum, on_grids, told_grids
 from skmdn._scaling import (
     TargetScaling,
     fixed_variance,
@@ -19,8 +20,6 @@ from skmdn.learning.atoms import (
     at_atoms,
     atoms_beside,
     elsewhere,
-    find_atoms,
-    find_grids,
 )
 from skmdn.learning.bounds import Bounds
 from skmdn.learning.curve import JohnsonCurve
@@ -40,11 +39,6 @@ _FARTHEST = 1e15
 #: Largest share of what a line leaves of a target that the floor may be, where others are coupled
 #: to it: they would be explained by noise that is not there.
 _MOSTLY_FLOOR = 0.1
-#: Standard deviations of the least variance that values of a grid are apart, at least: else they
-#: are not to be told from each other.
-_SDS_APART = 8.0
-#: Least coefficient of a target that is part of a sum, of standardised ones.
-_LEAST_PART = 0.01
 #: Least unit of residuals, in units of the targets themselves: smaller numbers are rounding.
 _LEAST_LEFT = 1e-3
 
@@ -144,10 +138,10 @@ class TargetModel:
         finest = scaling.unit
         if noise.per_target:
             finest = finest * np.sqrt(floors(scaling.in_units(sample)))
-        grids = _grids(sample, own, noise, n_features, _SDS_APART * np.sqrt(reg_covar) * finest)
+        grids = told_grids(sample, own, noise, n_features, np.sqrt(reg_covar) * finest)
         if noise.coupled and are_all:
-            grids = _in_no_sum(grids, scaling, sample, own)
-        atoms = _atoms_beside(grids, sample, own, noise, n_features)
+            grids = in_no_sum(grids, scaling, sample, own)
+        atoms = atoms_of_others(grids, sample, own, noise, n_features)
         if noise.coupled and are_all:
             # Of those with atoms, a value that many rows share must stay one.
             plain = ~on_grids(grids)
@@ -291,52 +285,6 @@ class TargetModel:
             return reg_covar
         of_targets = reg_covar * self.floor[:, None]
         return of_targets if noise.per_target else of_targets[:1]  # they have one unit
-
-
-def _grids(
-    y: np.ndarray, weights: np.ndarray, noise: NoiseModel, n_features: int, least_gap: np.ndarray
-) -> list[np.ndarray]:
-    """Return the grids that targets (n, D) are on, if their values are so far apart (D,).
-
-    One target has atoms alone, as do several that share a variance.
-    """
-    if y.shape[1] == 1 or not (noise.per_component and noise.per_target):
-        return [column[:0] for column in y.T]
-    found = find_grids(y, weights, n_features)
-    return [
-        grid if np.diff(grid).min(initial=np.inf) > gap else grid[:0]
-        for grid, gap in zip(found, least_gap, strict=True)
-    ]
-
-
-def _in_no_sum(
-    grids: list[np.ndarray], scaling: TargetScaling, y: np.ndarray, weights: np.ndarray
-) -> list[np.ndarray]:
-    """Return grids but those of targets of which another is the sum, and more: (n, D).
-
-    What others leave of that is learned, which their values must tell.
-    """
-    root = scaling.untied(y, weights, ~on_grids(grids)).root
-    if root is None:
-        return grids
-    is_part = (np.abs(np.tril(root, -1)) > _LEAST_PART).any(axis=0)
-    return [grid[:0] if is_in else grid for grid, is_in in zip(grids, is_part, strict=True)]
-
-
-def _atoms_beside(
-    grids: list[np.ndarray], y: np.ndarray, weights: np.ndarray, noise: NoiseModel, n_features: int
-) -> np.ndarray:
-    """Return the atoms (A, D) of targets (n, D) that are on no grid."""
-    if not noise.per_component:
-        return y[:0]
-    if on_grids(grids).any():
-        return atoms_beside(on_grids(grids), y, weights)
-    return find_atoms(y, weights, noise.per_target, n_features)
-
-
-def on_grids(grids: list[np.ndarray]) -> np.ndarray:
-    """Return which of the targets are on one, (D,)."""
-    return np.array([len(grid) > 0 for grid in grids])
 
 
 def _n_plain(grids: list[np.ndarray]) -> int:

@@ -45,7 +45,8 @@ ARROWS = [
     (r"skmdn\._prediction", DISTRIBUTION),
     (r"skmdn\._conformal", rf"skmdn\._prediction|{DISTRIBUTION}"),
     (r"skmdn\._(scaling|line)", ROWS),
-    (r"skmdn\._targets", rf"skmdn\._scaling|{LEARNING}"),
+    (r"skmdn\._grids", rf"skmdn\._scaling|{LEARNING}"),
+    (r"skmdn\._targets", rf"skmdn\._(grids|scaling)|{LEARNING}"),
     (r"skmdn\._out_of_fold", LEARNING),
     (r"skmdn\._pooling", rf"skmdn\._targets|{DISTRIBUTION}|{LEARNING}"),
     (
@@ -66,7 +67,7 @@ LIBRARIES = [
     (r"skmdn\.learning\.threads", {"torch", "threadpoolctl"}, set()),
     (rf"(?!skmdn\.learning\.threads$){LEARNING}", NUMERIC | {"torch"}, set()),
     (
-        r"skmdn\.(_prediction|_conformal|_scaling|_line|_residuals|_targets|_pooling|_out_of_fold|metrics(\..+)?)",
+        r"skmdn\.(_prediction|_conformal|_scaling|_line|_residuals|_grids|_targets|_pooling|_out_of_fold|metrics(\..+)?)",
         NUMERIC,
         set(),
     ),

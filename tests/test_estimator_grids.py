@@ -160,8 +160,8 @@ def test_the_mode_is_at_values(model):
 
 
 def test_sets_hold_what_is_asked(model):
-    calibrated = pickle.loads(pickle.dumps(model)).calibrate(*counts(300, seed=5))
-    fresh, targets = counts(400, seed=3)
+    calibrated = pickle.loads(pickle.dumps(model)).calibrate(*counts(200, seed=5))
+    fresh, targets = counts(250, seed=3)
     mixture = calibrated.predict_mixture(fresh)
     for coverage in (0.5, 0.9):
         held = [
@@ -169,7 +169,7 @@ def test_sets_hold_what_is_asked(model):
             calibrated.in_region(fresh, targets, coverage),
             calibrated.in_region(fresh, targets, coverage, conformal=True),
         ]
-        assert_allclose(np.mean(held, axis=1), coverage, atol=0.08)  # three standard errors
+        assert_allclose(np.mean(held, axis=1), coverage, atol=0.1)  # three standard errors
 
 
 def test_sets_of_values_alone_are_neither_empty_nor_all():
@@ -214,15 +214,13 @@ def test_densities_are_whole_however_wide_values_are(reg_covar):
 
 
 def test_targets_that_are_off_their_grid_by_rounding_are_in_the_same_sets():
-    pairs = 0.1 * y[:, :2].clip(None, 2)
-    model = small().fit(X, pairs).calibrate(X, pairs)
-    rounded = pairs.astype(np.float32)
+    pairs, rows = 0.1 * y[:200, :2].clip(None, 2), X[:200]
+    model = small().fit(rows, pairs).calibrate(rows, pairs)
+    kinds = pairs, pairs.astype(np.float32)
     for conformal in (False, True):
-        found = [model.in_region(X, part, 0.6, conformal=conformal) for part in (pairs, rounded)]
-        assert_array_equal(*found)
-    mixture = model.predict_mixture(X)
-    found = [mixture.in_region(part, 0.6, random_state=0) for part in (pairs, rounded)]
-    assert_array_equal(*found)
+        assert_array_equal(*(model.in_region(rows, y, 0.6, conformal=conformal) for y in kinds))
+    mixture = model.predict_mixture(rows)
+    assert_array_equal(*(mixture.in_region(y, 0.6, n_samples=500, random_state=0) for y in kinds))
 
 
 def test_draws_of_zeros_beside_a_grid_are_zeros():

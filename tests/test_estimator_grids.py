@@ -100,7 +100,19 @@ def test_answers_agree(noise_type, unit):
     error = mixture.std().mean(axis=0) / np.sqrt(400 * 500)
     assert (abs((draws - mixture.mean()).mean(axis=(0, 1))) < 5.0 * error).all()
     assert_allclose(sum(model.predict_variance_decomposition(FRESH)), mixture.var(), rtol=1e-9)
-    assert model.predict_quantiles(FRESH).shape == (500, 3, 3)
+    quantiles = model.predict_quantiles(FRESH, [0.2, 0.9])
+    for d in range(3):
+        expected = mixture.marginal(d).ppf([[0.2], [0.9]]).T
+        assert_allclose(quantiles[:, d], expected, rtol=1e-9)
+
+
+def test_locations_are_bounded_in_normal_scores():
+    """However far apart values are: in units of y, next to none of these would be a bound."""
+    far = y * [1.0, 1e4, 1.0] + [0.0, 1e6, 0.0]
+    bounds = small().fit(X, far)._loss.bounds
+    assert_array_equal(bounds.lowest[:2, 0], -9.0)
+    assert_array_equal(bounds.highest[:2, 0], 9.0)
+    assert_array_equal(bounds.largest[:2, 0], 36.0)
 
 
 def test_any_unit_says_the_same():

@@ -11,10 +11,11 @@ answer. The other targets, and components that are not rounded, are as a normal 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import expit, log_expit, log_ndtr, ndtr, ndtri
 
 from skmdn.distribution.scale import LOG_2PI, Array, Diagonal, Scale, concatenate
@@ -148,18 +149,16 @@ class Rounded:
     def entropy(self) -> Array:
         """Differential entropy, shape (...)."""
         entropy, sds = self.scale.entropy(), self.standard_deviations()
-        for d, grid, location, steepness in self._rounded():
+        for d, grid, is_rounded, *cells in self._rounded():
             normal = 0.5 * (1.0 + LOG_2PI) + np.log(sds[..., d])
-            rounded = grid.entropy(location, np.where(steepness > 0, steepness, 1.0))
-            entropy = entropy + np.where(steepness > 0, rounded - normal, 0.0)
+            entropy = entropy + np.where(is_rounded, grid.entropy(*cells) - normal, 0.0)
         return entropy
 
     def draw(self, z: Array, means: Array) -> Array:
         """Draws that standard normal z (..., D) turn into."""
         y = self.scale.draw(z, means)
-        for d, grid, location, steepness in self._rounded():
-            rounded = grid.draw(z[..., d], location, np.where(steepness > 0, steepness, 1.0))
-            y[..., d] = np.where(steepness > 0, rounded, y[..., d])
+        for d, grid, is_rounded, *cells in self._rounded():
+            y[..., d] = np.where(is_rounded, grid.draw(z[..., d], *cells), y[..., d])
         return y
 
     def exact(self, free: Array) -> Rounded:
@@ -170,9 +169,8 @@ class Rounded:
     def likeliest(self, means: Array) -> Array:
         """Where components of such means (..., D) are densest."""
         points = means.copy()
-        for d, grid, location, steepness in self._rounded():
-            value = grid.likeliest(location, np.where(steepness > 0, steepness, 1.0))
-            points[..., d] = np.where(steepness > 0, value, points[..., d])
+        for d, grid, is_rounded, *cells in self._rounded():
+            points[..., d] = np.where(is_rounded, grid.likeliest(*cells), points[..., d])
         return points
 
     def on_grids(self, points: Array) -> Array:
@@ -201,10 +199,9 @@ class Rounded:
 
         Components (n, K) that are not rounded come first.
         """
-        ((_, grid, location, steepness),) = self._rounded()
-        is_rounded = steepness > 0
+        ((_, grid, is_rounded, *cells),) = self._rounded()
         plain = ~is_rounded.all(axis=0)
-        shares = grid.shares(weights * is_rounded, location, steepness)
+        shares = grid.shares(weights * is_rounded, *cells)
         values = np.broadcast_to(grid.values, shares.shape)
         sds = np.full(shares.shape, grid.sd)
         own = (weights * ~is_rounded, means[..., 0], self.standard_deviations()[..., 0])
@@ -224,29 +221,33 @@ class Rounded:
         at = [found.index(d) for d in kept]
         return Rounded(scale, grids, self.location[..., at], self.steepness[..., at])
 
-    def _rounded(self):
-        """Yield each target that is rounded, its grid, and m and 1 / s of each component."""
+    def _rounded(self) -> Iterator[tuple[int, Grid, npt.NDArray[np.bool_], Array, Array]]:
+        """Yield targets that are rounded, their grid, which components are, and m and 1 / s.
+
+        Of components that are not, the latter say nothing.
+        """
         for i, (d, grid) in enumerate(self.grids.items()):
-            yield d, grid, self.location[..., i], self.steepness[..., i]
+            is_rounded = self.steepness[..., i] > 0
+            steepness = np.where(is_rounded, self.steepness[..., i], 1.0)
+            yield d, grid, is_rounded, self.location[..., i], steepness
 
     def _of_others(self, residual: Array, dims: Sequence[int]) -> Array:
         """The residual (..., len(dims)) of y[dims] that is left where nothing is rounded."""
         residual = residual.copy()
-        for d, _, _, steepness in self._rounded():
+        for d, _, is_rounded, *_ in self._rounded():
             if d in dims:
                 at = list(dims).index(d)
-                residual[..., at] = np.where(steepness > 0, 0.0, residual[..., at])
+                residual[..., at] = np.where(is_rounded, 0.0, residual[..., at])
         return residual
 
     def _of_grids(self, points: Array, dims: Sequence[int]) -> Array:
         """What is rounded adds to the log-density of residuals `_of_others`."""
         found, sds = np.zeros(1), self.standard_deviations()
-        for d, grid, location, steepness in self._rounded():
+        for d, grid, is_rounded, *cells in self._rounded():
             if d in dims:
-                y = points[..., list(dims).index(d)]
-                own = grid.logpdf(y, location, np.where(steepness > 0, steepness, 1.0))
+                own = grid.logpdf(points[..., list(dims).index(d)], *cells)
                 normal = np.log(sds[..., d]) + 0.5 * LOG_2PI  # which a residual of zero leaves
-                found = found + np.where(steepness > 0, own + normal, 0.0)
+                found = found + np.where(is_rounded, own + normal, 0.0)
         return found
 
 

@@ -34,7 +34,10 @@ Behind the K components there may be some that stay where they are, at atoms say
 `skmdn.learning.atoms`): they have a logit alone; or grades, of which a row's atom has a share
 (see `skmdn.learning.grades`): d nll / d of the numbers this depends on is -p_k d log share. The
 last of the K may be at open atoms: targets that these pin have a given mu, the variance reg_covar,
-and no coupling.
+and no coupling. A target on a grid has no coupling, either. With the share q of its cell (see
+`skmdn.learning.rounding`), of location mu and scale sigma, -2 log q, and what its value adds
+whatever these are, take the place of z e + log sigma^2; so that above d log q / d mu takes that of
+z, and 1 + d log q / d log sigma that of z e.
 Arrays are laid out (members E, components K, targets D, rows B).
 """
 

@@ -26,7 +26,7 @@ NOISE_TYPES = ["full", "diagonal", "isotropic", "isotropic_across_components", "
         MDNRegressor(max_iter=20),
         MDNRegressor(max_iter=5, n_estimators=1),
         MDNRegressor(max_iter=3, n_estimators=2, early_stopping=False, point_estimate="median"),
-        *(MDNRegressor(max_iter=2, n_estimators=2, noise_type=kind) for kind in NOISE_TYPES),
+        *(MDNRegressor(max_iter=2, n_estimators=2, noise_type=kind) for kind in NOISE_TYPES[1:]),
     ]
 )
 def test_scikit_learn_check(estimator, check):

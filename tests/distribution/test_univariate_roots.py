@@ -487,7 +487,7 @@ def test_entropies_are_those_of_mpmath(kind):
     for row in range(2):
         here = [part[row][mixture[0][row] > 0] for part in mixture]
         cuts = here[1][:, None] + here[2][:, None] * np.array([-38, -12, -6, -3, 0, 3, 6, 12, 38])
-        with mp.workdps(30):
+        with mp.workdps(16):
             points = [mp.mpf(float(y)) for y in np.unique(cuts)]
 
             def integrand(y, here=here):

@@ -17,6 +17,8 @@ from .contrasts import Contrasts
 
 #: Most knots of each feature's map.
 _KNOTS = 256
+#: Rows from which on looking up all features in step takes less time than one after the other.
+_MANY = 200
 #: Ranks, from 0 to 1, are at least this far from the ends.
 _LEAST_RANK = 1e-9
 
@@ -46,14 +48,60 @@ class NormalScores:
         self.is_own = self.order < X.shape[1]
         #: How many features have two values at most.
         self.n_plain = int(plain.sum())
+        n_waving = self.n_scores - self.n_plain
+        self._maps = [
+            Interpolation(part) for part in (self.knots[:n_waving], self.knots[n_waving:])
+        ]
 
     def transform(self, X: np.ndarray) -> np.ndarray:
         """Return the scores (n, n_scores) of features (n, F), in an order of their own."""
-        X = self._contrasts.beside(X)
-        scores = np.empty(X.shape)
-        for i, (j, (values, knots)) in enumerate(zip(self.order, self.knots, strict=True)):
-            scores[:, i] = np.interp(X[:, j], values, knots)
-        return scores
+        columns = self._contrasts.beside(X).T[self.order]
+        if len(X) < _MANY:
+            pairs = zip(columns, self.knots, strict=True)
+            return np.column_stack([np.interp(column, *knots) for column, knots in pairs])
+        waving, plain = self._maps
+        n = len(waving.places)
+        return np.concatenate([waving.at(columns[:n]), plain.at(columns[n:])]).T
+
+
+class Interpolation:
+    """``np.interp`` of many points of several curves, the same to the bit in a third of the time.
+
+    All points take the same steps of a binary search: there is no branch to mispredict.
+
+    Parameters
+    ----------
+    knots : list of (ndarray, ndarray)
+        The places of each curve's knots, ascending, and its values there.
+    """
+
+    def __init__(self, knots: list[tuple[np.ndarray, np.ndarray]]):
+        longest = max((len(places) for places, _ in knots), default=1)
+        shape = len(knots), 1 << (longest - 1).bit_length()
+        self.first, self.last = np.zeros((2, len(knots), 1))
+        self.places, (self.values, self.slopes) = np.full(shape, np.inf), np.zeros((2, *shape))
+        with np.errstate(over="ignore"):  # flat between knots that are too far apart
+            for i, (places, values) in enumerate(knots):
+                self.first[i], self.last[i] = places[[0, -1]]
+                self.places[i, : len(places)], self.values[i, : len(values)] = places, values
+                self.slopes[i, : len(places) - 1] = np.diff(values) / np.diff(places)
+
+    def at(self, x: np.ndarray) -> np.ndarray:
+        """Return the curves at x (F, B), beyond the ends what they are there."""
+        x, n_knots = x.clip(self.first, self.last), self.places.shape[1]
+        below = np.tile(n_knots * np.arange(len(x))[:, None], x.shape[1])
+        probed, found, is_below = np.empty_like(below), np.empty_like(x), np.empty(x.shape, bool)
+        step = n_knots // 2
+        while step:
+            self.places.take(np.add(below, step, out=probed), out=found, mode="clip")
+            below += np.multiply(np.less_equal(found, x, out=is_below), step, out=probed)
+            step //= 2
+        with np.errstate(over="ignore"):
+            x -= self.places.take(below, out=found, mode="clip")
+        np.minimum(x, np.finfo(x.dtype).max, out=x)
+        x *= self.slopes.take(below, out=found, mode="clip")
+        x += self.values.take(below, out=found, mode="clip")
+        return x
 
 
 def _knots(column: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -49,6 +49,50 @@ def test_beyond_the_values_seen_scores_stay_as_they_are():
     assert_array_equal(features.transform(beyond), features.transform(ends))
 
 
+def skewed(n, rng):
+    return np.exp(5.0 * rng.normal(size=n))
+
+
+def constant_values(n, rng):
+    return np.full(n, 7.0)
+
+
+def few_values(n, rng):
+    return rng.integers(0, 5, size=n).astype(float)
+
+
+def two_far_values(n, rng):
+    return rng.choice([-8e307, 8e307], size=n)
+
+
+def far_values(n, rng):
+    return 1e300 * rng.normal(size=n)
+
+
+KINDS = [skewed, constant_values, few_values, two_far_values, far_values]
+
+
+@pytest.mark.parametrize("kinds", [KINDS, [skewed], [constant_values, two_far_values]])
+def test_many_rows_have_the_scores_that_each_has_alone(kinds):
+    rng = np.random.default_rng(0)
+    X = np.column_stack([kind(1000, rng) for kind in kinds])
+    features = NormalScores(X, np.ones(1000))
+    ends = np.finfo(float).max * np.array([[1.0], [-1.0], [0.0]])
+    near = X * rng.uniform(0.5, 1.05, size=X.shape)
+    many = np.vstack([X, near, -X, np.tile(ends, X.shape[1])])
+    alone = [features.transform(row[None]) for row in many]
+    assert_array_equal(features.transform(many), np.vstack(alone))
+
+
+def test_values_whose_difference_overflows_have_scores():
+    X = 1.7e308 * rng.choice([-1.0, 1.0], size=(400, 1))
+    features = NormalScores(X, np.ones(400))
+    score = features.transform(X)
+    assert_array_equal(score, np.vstack([features.transform(row[None]) for row in X]))
+    halfway = features.transform(0.5 * X)
+    assert (np.abs(halfway) <= np.abs(score).max()).all()
+
+
 # --- contrasts -----------------------------------------------------------------------------------
 
 

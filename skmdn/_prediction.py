@@ -150,6 +150,9 @@ def check_groups(groups, n_rows: int) -> np.ndarray | None:
     """Return labels (n,) that can be sorted, or an error that names them."""
     if groups is None:
         return None
+    shape = np.shape(groups)
+    if len(shape) != 1 and shape[1:] != (1,):
+        raise ValueError(f"groups must be one label a row; got an array of shape {shape}")
     with naming("groups"):
         labels = column_or_1d(groups)
         if len(labels) != n_rows:

@@ -10,7 +10,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from matplotlib import pyplot as plt
-from scipy import stats
+from scipy import sparse, stats
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -67,6 +67,7 @@ class Lookup:
         return self
 
     def predict_mixture(self, X):
+        X = X.toarray() if sparse.issparse(X) else X
         return two_arms(np.asarray(X, dtype=float).sum(axis=1))
 
 
@@ -191,8 +192,9 @@ def test_subsample_bounds_the_densities_but_hides_no_point(rng):
         (pd.DataFrame, "feature 1"),
         (lambda X: pd.DataFrame(X, columns=["age", "dose"]), "dose"),
         (pl.DataFrame, "column_1"),
+        (sparse.csr_array, "feature 1"),
     ],
-    ids=["array", "list", "frame", "named frame", "polars"],
+    ids=["array", "list", "frame", "named frame", "polars", "sparse"],
 )
 def test_a_feature_is_chosen_by_position_from_whatever_holds_it(make, name, rng):
     X = rng.uniform(size=(40, 2)) / 2
@@ -203,7 +205,14 @@ def test_a_feature_is_chosen_by_position_from_whatever_holds_it(make, name, rng)
     assert display.ax_.get_xlabel() == name
 
 
-@pytest.mark.parametrize("feature", [2, "dose", 0.5])
+def test_there_must_be_a_row_to_show():
+    nothing = NormalMixture(*np.ones((3, 0, 1)))
+    for display_class in DISPLAYS:
+        with pytest.raises(ValueError, match="y_true has no rows, and there is nothing to show"):
+            display_class.from_predictions([], nothing)
+
+
+@pytest.mark.parametrize("feature", [2, "dose", 0.5, None])
 def test_a_feature_must_be_there(feature, rng):
     X, y = rng.uniform(size=(40, 2)), rng.uniform(size=40)
     with pytest.raises(ValueError, match=f"^feature must be a column of X; got {feature!r}$"):

@@ -28,6 +28,8 @@ class Display:
         self, *, y_true: ArrayLike, mixture: NormalMixture, target: int | None = None
     ) -> None:
         self.y_true, self.mixture = check_target(y_true, mixture), mixture
+        if len(mixture) == 0:
+            raise ValueError("y_true has no rows, and there is nothing to show")
         n_targets = mixture.n_targets
         chosen = 0 if target is None and n_targets == 1 else target
         if chosen is None or chosen not in range(n_targets):

@@ -116,6 +116,10 @@ class MixtureBatch:
         """Iterate over the rows, each a batch of one."""
         return (self[row] for row in range(len(self)))
 
+    def __array__(self, *_: Any, **__: Any) -> Array:
+        """Refuse: NumPy would take the rows of rows of rows for an array's axes."""
+        raise TypeError("a NormalMixture is no array; its weights, means and covariances are")
+
     def __repr__(self) -> str:
         sizes = f"n_rows={len(self)}, n_components={self.n_components}, n_targets={self.n_targets}"
         return f"<{type(self).__name__}: {sizes}, {type(self._scale).__name__.lower()}>"

@@ -215,8 +215,8 @@ class NormalMixture(JointMixture):
         else:
             n_targets = self.n_targets
             fits = matrix.ndim in (1, 2) and matrix.shape[-1] == n_targets
-            shape = f"have shape ({n_targets},), or (M, {n_targets}) with M <= {n_targets}"
-            fits = fits and len(np.atleast_2d(matrix)) <= n_targets
+            shape = f"have shape ({n_targets},), or (M, {n_targets}) with 1 <= M <= {n_targets}"
+            fits = fits and 1 <= len(np.atleast_2d(matrix)) <= n_targets
         if not fits:
             raise ValueError(f"A must {shape}; got shape {matrix.shape}")
         if not np.isfinite(matrix).all():
@@ -298,6 +298,11 @@ class NormalMixture(JointMixture):
             Of `Normal` components with batch shape (n,) for a 1-D y, of `MultivariateNormal`
             components with event shape (D,) otherwise.
 
+        Raises
+        ------
+        ValueError
+            If there are no rows, or several targets of which some are on grids.
+
         Examples
         --------
         >>> from skmdn import NormalMixture
@@ -307,6 +312,8 @@ class NormalMixture(JointMixture):
         import torch
         from torch import distributions
 
+        if len(self) == 0:
+            raise ValueError("torch has no batch of no mixtures, as this one is")
         means, scale = torch.tensor(self.means), self._normal_scale("to_torch")
         component: distributions.Distribution
         if self._scalar:

@@ -203,7 +203,8 @@ def test_units_of_one_target_change_by_a_scalar():
 @pytest.mark.parametrize(
     ("A", "b", "message"),
     [
-        ([1.0], 0.0, r"A must have shape \(3,\), or \(M, 3\) with M <= 3; got shape \(1,\)"),
+        ([1.0], 0.0, r"A must have shape \(3,\), or \(M, 3\) with 1 <= M <= 3; got shape \(1,\)"),
+        (np.empty((0, 3)), 0.0, r"A must have .* 1 <= M <= 3; got shape \(0, 3\)"),
         (np.ones((4, 3)), 0.0, r"A must have shape .* M <= 3; got shape \(4, 3\)"),
         (2.0, 0.0, r"A must have shape .* got shape \(\)"),
         ([[1.0, 1, 0], [2, 2, 0]], 0.0, "A must have linearly independent rows"),
@@ -276,6 +277,16 @@ def test_to_torch_is_the_same_distribution(diagonal):
         assert_allclose(there.mean, mixture.mean(), rtol=1e-12)
         assert_allclose(there.variance, mixture.var(), rtol=1e-9)
     assert torch.get_default_dtype() is before
+
+
+def test_to_torch_wants_a_row():
+    with pytest.raises(ValueError, match="torch has no batch of no mixtures"):
+        random_mixture(2)[:0].to_torch()
+
+
+def test_numpy_does_not_take_a_mixture_for_an_array():
+    with pytest.raises(TypeError, match="a NormalMixture is no array; its weights, means"):
+        np.asarray(random_mixture(2))
 
 
 def test_to_torch_keeps_an_impossible_component_impossible():

@@ -276,6 +276,19 @@ def test_energy_score_of_isotropic_components_agrees_with_the_quadrature():
     assert_allclose(multivariate.energy_score(*parameters, Diagonal(nearly)), closed, rtol=1e-10)
 
 
+def test_what_is_infinitely_far_off_scores_infinity():
+    mixture = random_mixture(2)
+    y = mixture.sample(random_state=0)
+    expected = mixture.energy_score(y)
+    expected[1], y[1, 0] = np.inf, -np.inf
+    assert_array_equal(mixture.energy_score(y), expected)
+    assert np.isinf(mixture.energy_score(y, n_samples=10, random_state=0)).tolist() == [
+        False,
+        True,
+        *[False] * (len(y) - 2),
+    ]
+
+
 def test_energy_score_of_one_target_is_the_crps():
     line = NormalMixture([[0.3, 0.7]], [[-1.0, 1.0]], [[0.5, 2.0]])
     y = [[0.0], [10.0]]

@@ -176,10 +176,10 @@ class PredictionSets(MixturePredictions):
             If ``conformal`` and `calibrate` has not been called.
         """
         if conformal:
-            reach = threshold(self._calibration().intervals, coverage)
+            limit = threshold(self._calibration().intervals, coverage)
             X = self._check_rows(X)
             votes = (
-                [interval(mixture, reach) for mixture in mixtures]
+                [interval(mixture, limit) for mixture in mixtures]
                 for _, mixtures in self._voters(X, self.conformity_scores_.out_of_fold)
             )
             return np.concatenate([np.median(vote, axis=0) for vote in votes])
@@ -214,9 +214,9 @@ class PredictionSets(MixturePredictions):
         """
         X = self._check_rows(X)
         if conformal:
-            reach = threshold(self._calibration().regions, coverage)
+            limit = threshold(self._calibration().regions, coverage)
             parts = [
-                _majority([region(mixture, reach) for mixture in mixtures])
+                _majority([region(mixture, limit) for mixture in mixtures])
                 for _, mixtures in self._voters(X, self.conformity_scores_.out_of_fold)
             ]
         else:
@@ -251,13 +251,13 @@ class PredictionSets(MixturePredictions):
         X = self._check_rows(X)
         y = self._check_targets(X, y)
         if not conformal:
-            reach: Array | float = -math.log1p(-check_coverage(coverage))
+            limit: Array | float = -math.log1p(-check_coverage(coverage))
             out_of_fold = False
         else:
             _, scores, out_of_fold = self._calibration()
-            reach = threshold(scores, coverage)
+            limit = threshold(scores, coverage)
         votes = (
-            [region_scores(mixture, y[rows]) <= reach for mixture in mixtures]
+            [region_scores(mixture, y[rows]) <= limit for mixture in mixtures]
             for rows, mixtures in self._voters(X, out_of_fold)
         )
         return np.concatenate([np.mean(vote, axis=0) > 0.5 for vote in votes])
@@ -289,13 +289,13 @@ def interval_scores(mixture: NormalMixture, y: Array) -> Array:
     return _score(outside, _distance(mixture, y, lower, upper))
 
 
-def interval(mixture: NormalMixture, reach: Array) -> Array:
+def interval(mixture: NormalMixture, limit: Array) -> Array:
     """Return intervals (n, 2), or (n, D, 2), that reach up to a score (), or (D,)."""
-    if reach.ndim == 1:
-        columns = [interval(mixture.marginal(d), own) for d, own in enumerate(reach)]
+    if limit.ndim == 1:
+        columns = [interval(mixture.marginal(d), own) for d, own in enumerate(limit)]
         return np.stack(columns, axis=1)
-    lower, upper = mixture.interval(_coverage(reach))
-    beyond = _beyond(reach) * mixture.std()
+    lower, upper = mixture.interval(_coverage(limit))
+    beyond = _beyond(limit) * mixture.std()
     return np.stack([lower - beyond, upper + beyond], axis=-1)
 
 
@@ -307,7 +307,7 @@ def region_scores(mixture: NormalMixture, y: Array) -> Array:
     if mixture.n_targets > 1:
         return _joint_scores(mixture, y)
     mixture, y = mixture.marginal(0), y.ravel()
-    outside = 1 - mixture.region_coverage(y)
+    outside = 1 - mixture.region_probability(y)
     far = np.flatnonzero(outside < _LEAST_OUTSIDE)
     beyond = np.zeros(len(y))
     if far.size:
@@ -316,10 +316,10 @@ def region_scores(mixture: NormalMixture, y: Array) -> Array:
     return _score(outside, beyond)
 
 
-def region(mixture: NormalMixture, reach: Array) -> Region:
+def region(mixture: NormalMixture, limit: Array) -> Region:
     """Return regions of one target that reach up to a score."""
-    found = mixture.region(_coverage(reach))
-    beyond = _beyond(reach) * mixture.marginal(0).std()
+    found = mixture.region(_coverage(limit))
+    beyond = _beyond(limit) * mixture.marginal(0).std()
     if not beyond.any():
         return found
     lower, upper = _hull(found)
@@ -378,10 +378,10 @@ def _score(outside: Array, distance: Array) -> Array:
     return distance - np.log(np.maximum(outside, _LEAST_OUTSIDE))
 
 
-def _coverage(reach: Array) -> float:
+def _coverage(limit: Array) -> float:
     """Return the probability of sets that reach up to a score, but for what is beyond."""
-    return -math.expm1(-min(float(reach), _LARGEST_TAIL_SCORE))
+    return -math.expm1(-min(float(limit), _LARGEST_TAIL_SCORE))
 
 
-def _beyond(reach: Array) -> float:
-    return max(float(reach) - _LARGEST_TAIL_SCORE, 0.0)
+def _beyond(limit: Array) -> float:
+    return max(float(limit) - _LARGEST_TAIL_SCORE, 0.0)

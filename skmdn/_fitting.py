@@ -56,8 +56,13 @@ _STEADY_STEPS = 100
 _OF_NETWORKS = ("network_", "alpha_", "n_estimators_", "n_components_", "hidden_layer_sizes_")
 #: What only `fit` tells, from rows held out; gone when all networks have seen all rows.
 OF_FIT = (
-    *("validation_scores_", "best_validation_score_", "oof_score_", "_held_out"),
-    *("_squared_errors", "best_iter_", "stop_reason_"),
+    "validation_scores_",
+    "best_validation_score_",
+    "oof_score_",
+    "best_iter_",
+    "stop_reason_",
+    "_held_out",
+    "_squared_errors",
 )
 
 
@@ -105,6 +110,19 @@ class NetworkFitting(NetworkMixtures):
     loss_curve_: list[float]
     _optimizer: AveragedAdamW
 
+    @property
+    def _noise(self):
+        return NOISE_MODELS[self.noise_type]
+
+    @property
+    def _reg_covar(self):
+        return float(self.reg_covar)  # a NumPy scalar is double precision
+
+    def _forget(self, *names):
+        """Have these attributes no more, if they were there."""
+        for name in names:
+            self.__dict__.pop(name, None)
+
     def _check_training(self, X, y, sample_weight, reset=True):
         """Return X, y (n, D) and the weights (n,), checked."""
         X, y = check_training_rows(self, X, y, reset)
@@ -151,10 +169,10 @@ class NetworkFitting(NetworkMixtures):
         Where there is next to no noise, a slip of the pen would be thousands of standard
         deviations away. The component adds no more to a variance than its floor.
         """
-        model, noise = self._targets, NOISE_MODELS[self.noise_type]
+        model = self._targets
         variance = model.unit_ratio**2
-        if noise.per_component and (self._squared_errors < NO_NOISE * variance).any():
-            return min(float(self.reg_covar * (model.floor / variance).min()), _MOST_OUTLIERS)
+        if self._noise.per_component and (self._squared_errors < NO_NOISE * variance).any():
+            return min(float(self._reg_covar * (model.floor / variance).min()), _MOST_OUTLIERS)
         return 0.0
 
     def _partial_fit(self, X, y, sample_weight):
@@ -166,44 +184,50 @@ class NetworkFitting(NetworkMixtures):
             self._n_steps, self.n_iter_, self.loss_curve_ = 0, 0, []
         else:
             self._go_on()
-        for name in OF_FIT:  # all networks see these rows
-            self.__dict__.pop(name, None)
+        self._forget(*OF_FIT)  # all networks see these rows
         residuals = y[rows.first] - self._on_line(X[rows.first])
-        self._reach(residuals)
+        self._extend(residuals)
         table, generator = self._table(X, residuals, rows), self._generator()
-        optimizer = (
-            self._optimizer.on(torch_device(self.device))
-            if hasattr(self, "_optimizer")
-            else AveragedAdamW(self._starting_flat(table, generator), self.alpha_)
-        )
-        optimizer.weight_decay = self.alpha_  # which may have been told anew
+        optimizer = self._last_optimizer(table, generator)
         # As 1 / sqrt(t), with averaging: good wherever the blocks end (Moulines & Bach 2011).
         learning_rate = self.learning_rate_init / np.sqrt(1.0 + self._n_steps / _STEADY_STEPS)
         objective = self._objective(table, optimizer.flat, 0)
         with objective.threads():
             loss, n_steps = one_pass(objective, optimizer, learning_rate, generator)
         # What held-out rows told `fit` about the variances still holds.
-        factors = (getattr(self, name, 1.0) for name in ("_member_factor", "_pooled_factors"))
-        self._keep(optimizer.average, *factors)
+        self._keep(optimizer.average, self._member_factor, self._pooled_factors)
         self._optimizer = optimizer.on("cpu")  # where a pickle can be loaded on any machine
         self._n_steps += n_steps
         self.n_iter_ += 1
         self.loss_curve_ = [*self.loss_curve_, self._targets.scaling.log_volume + loss]
 
+    def _last_optimizer(self, table, generator):
+        """Return the optimizer of the call before, or a new one."""
+        if hasattr(self, "_optimizer"):
+            optimizer = self._optimizer.on(torch_device(self.device))
+            optimizer.weight_decay = self.alpha_  # which may have been told anew
+            return optimizer
+        return AveragedAdamW(self._starting_flat(table, generator), self.alpha_)
+
     def _start(self, X, targets, rows, are_all):
         """Decide what a new model does not learn by gradients: scales, bounds and chance."""
         self._random_state = own_random_state(self.random_state)
         self.line_, self._outlier_share = None, 0.0
-        for name in _OF_NETWORKS:
-            self.__dict__.pop(name, None)
+        self._member_factor = self._pooled_factors = 1.0
+        self._forget(*_OF_NETWORKS)
         n_rows = len(rows.first) if are_all else np.inf
         self._resolve_auto(n_rows)
         sample = sample_of(len(rows.first))
         self._features = NormalScores(dense(X[rows.first[sample]]), rows.weights[sample])
-        noise = NOISE_MODELS[self.noise_type]
-        sizes = self.n_components_, self.n_features_in_
-        given = targets, rows.weights, noise, *sizes, float(self.reg_covar)
-        self._targets = TargetModel.of(*given, are_all)
+        self._targets = TargetModel.of(
+            targets,
+            rows.weights,
+            self._noise,
+            self.n_components_,
+            n_features=self.n_features_in_,
+            reg_covar=self._reg_covar,
+            are_all=are_all,
+        )
         self._take_targets()
         if are_all and self.n_estimators == "auto":
             self.n_estimators_ = self._usual_members(n_rows)
@@ -225,15 +249,14 @@ class NetworkFitting(NetworkMixtures):
                 "noise_type, n_estimators, hidden_layer_sizes and activation must stay the same"
             )
 
-    def _reach(self, targets):
+    def _extend(self, targets):
         """Let components reach these targets, where training goes on with others than before."""
-        self._targets = self._targets.reaching(targets)
+        self._targets = self._targets.extended(targets)
         self._loss = self._mixture_loss()
 
     def _mixture_loss(self):
-        reg_covar = float(self.reg_covar)  # a NumPy scalar is double precision
-        noise = NOISE_MODELS[self.noise_type]
-        return self._targets.loss(noise, self.n_components_, reg_covar, self.fixed_noise_level)
+        sizes = self._noise, self.n_components_
+        return self._targets.loss(*sizes, self._reg_covar, self.fixed_noise_level)
 
     def _n_held_out(self, n_rows):
         if not self.early_stopping:
@@ -249,8 +272,7 @@ class NetworkFitting(NetworkMixtures):
         before = self.__dict__.get
         usual = before("hidden_layer_sizes_", usual_layers(n_rows, self.n_outputs_))
         self.hidden_layer_sizes_ = _checked_sizes(_or_usual(self.hidden_layer_sizes, usual))
-        noise = NOISE_MODELS[self.noise_type]
-        usual = before("n_components_", usual_components(n_rows, self.n_outputs_, noise))
+        usual = before("n_components_", usual_components(n_rows, self.n_outputs_, self._noise))
         self.n_components_ = _or_usual(self.n_components, usual)
         self.n_estimators_ = _or_usual(self.n_estimators, before("n_estimators_", USUAL_MEMBERS))
         self.alpha_ = float(_or_usual(self.alpha, before("alpha_", USUAL.weight_decay)))
@@ -263,7 +285,7 @@ class NetworkFitting(NetworkMixtures):
     def _plan(self, table, seed):
         """Let short trainings tell what is "auto", where they can."""
         if self.alpha != "auto" or not self.early_stopping:
-            return self._told_plan()
+            return self._given_plan()
         given = self._architecture(), self._loss, table, self._options(len(table))
         plan = plan_training(*given, _or_usual(self.batch_size, None), seed)
         if self.n_estimators == self.validation_fraction == "auto":
@@ -275,7 +297,7 @@ class NetworkFitting(NetworkMixtures):
         one = replace(self._architecture(), n_members=1)
         return usual_members(n_rows, one.n_parameters)
 
-    def _told_plan(self):
+    def _given_plan(self):
         return TrainingPlan(Smoothness(self.alpha_, 1.0), self.n_estimators_)
 
     def _training(self, table, generator, plan):
@@ -340,7 +362,7 @@ class NetworkFitting(NetworkMixtures):
         )
 
     def _keep(self, flat, member_factor, pooled_factors):
-        self.__dict__.pop("conformity_scores_", None)  # of the networks there were
+        self._forget("conformity_scores_")  # of the networks there were
         # In float64, so that a row's answer does not depend on the rows beside it.
         self.network_ = MixtureNetwork(self._architecture(), flat.double().cpu())
         self._member_factor, self._pooled_factors = member_factor, pooled_factors

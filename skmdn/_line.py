@@ -79,8 +79,8 @@ def is_drawable(n_features: int, n_targets: int, weights: np.ndarray) -> bool:
 def line_through(X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[Line, np.ndarray]:
     """Return a line through rows, and what lines through all others leave of each (n, D).
 
-    Of each target, the penalty is the one with which these are smallest (scikit-learn's `RidgeCV`
-    takes that, too, but does not say what they are).
+    Of each target, the penalty is the one with which these are smallest, as in scikit-learn's
+    `RidgeCV`, which would hold what is left with all penalties at once.
 
     Parameters
     ----------

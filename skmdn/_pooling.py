@@ -77,7 +77,7 @@ def values_of(
         K.
     """
     found = np.full((n_components, loss.n_targets), np.nan)
-    counts = [] if loss.pins is None else loss.pins.counts
+    counts = loss.open_counts
     are_open, closed = np.split(atoms, [len(counts)])
     n_learned = n_members * loss.n_components
     found[n_learned : n_learned + len(closed)] = closed

@@ -235,8 +235,6 @@ class LogLikelihoodScore(RowChecks):
         """
         # Without a y, `score_samples` would return the negative entropy.
         log_density = self.score_samples(X, check_targets(y))
-        if sample_weight is None:
-            return float(log_density.mean())
         return float(weighted_mean(log_density, check_weights(sample_weight, log_density)))
 
 

@@ -9,7 +9,6 @@ from skmdn._line import is_drawable, line_through, normal_log_density
 from skmdn._prediction import check_groups, shallow_copy
 from skmdn._targets import TargetModel
 from skmdn.learning.calibration import trimmed_mean_squares
-from skmdn.learning.noise import NOISE_MODELS
 from skmdn.learning.rows import canonical_rows, dense
 
 #: A line is near to networks if its residuals are, as if they were normal, not more than so many
@@ -32,13 +31,12 @@ class ResidualFitting(NetworkFitting):
         X, y, weights = self._check_training(X, y, sample_weight, reset=not continued)
         rows = canonical_rows(X, y, weights, check_groups(groups, len(y)))
         targets = y[rows.first]
-        for name in ("_optimizer", *OF_FIT):
-            self.__dict__.pop(name, None)
+        self._forget("_optimizer", *OF_FIT)
         if continued:
             self._go_on()
             residuals = self._residuals(X, targets, rows)
-            self._reach(residuals)
-            _, training = self._begin(X, residuals, rows, self._told_plan())
+            self._extend(residuals)
+            _, training = self._begin(X, residuals, rows, self._given_plan())
             self._finish(training, rows, self._line_shift(X, targets, residuals, rows))
         else:
             self._start(X, targets, rows, are_all=True)
@@ -76,8 +74,7 @@ class ResidualFitting(NetworkFitting):
     def _learn_residuals(self, X, targets, rows, plan):
         """Learn the residuals of a line instead, if that makes held-out rows surely likelier."""
         score, before = self.best_validation_score_, self.validation_scores_[:_LEADING_CHECKS]
-        noise = NOISE_MODELS[self.noise_type]
-        are_coupled = noise.n_couplings(1, self.n_outputs_) > 0
+        are_coupled = self._noise.n_couplings(1, self.n_outputs_) > 0
         line, residuals = line_through(dense(X[rows.first]), targets, rows.weights)
         surely = _BY_CHANCE * np.sqrt(self.n_outputs_ / len(targets))
         least_gain = -np.inf if are_coupled else surely
@@ -87,9 +84,14 @@ class ResidualFitting(NetworkFitting):
         residuals = np.where(which, residuals, targets)
         other = shallow_copy(self)
         del other.network_
-        given = residuals, rows.weights, noise, self.n_components_
         other._targets = TargetModel.of_residuals(
-            *given, whole=self._targets, which=which, reg_covar=float(self.reg_covar)
+            residuals,
+            rows.weights,
+            self._noise,
+            self.n_components_,
+            whole=self._targets,
+            which=which,
+            reg_covar=self._reg_covar,
         )
         other._take_targets()
         other.line_ = line.only(which)
@@ -121,15 +123,16 @@ class ResidualFitting(NetworkFitting):
         were normal, or about as small as the networks' errors. Else those count of which it leaves
         far less than networks do.
         """
-        model, coupled = self._targets, NOISE_MODELS[self.noise_type].coupled
+        model = self._targets
+        floor = self._reg_covar * model.finest_unit**2
         without, within = (
-            normal_log_density(part, weights, coupled, self.reg_covar * model.finest_unit**2)
+            normal_log_density(part, weights, self._noise.coupled, floor)
             for part in (targets - model.scaling.mean, residuals)
         )
         if within <= without + least_gain:
             return np.full(self.n_outputs_, False)
         left = trimmed_mean_squares(model.scaling.standardised(residuals + model.scaling.mean))
-        floor = self.reg_covar * model.floor
+        floor = self._reg_covar * model.floor
         ratio = (left + floor) / (self._squared_errors + floor)
         if not model.has_values.any():
             is_likely = within > self.best_validation_score_ - _NEAR * self.n_outputs_
@@ -137,4 +140,4 @@ class ResidualFitting(NetworkFitting):
                 return np.full(self.n_outputs_, True)
         # Of values that many rows share, a line would leave nothing.
         found = np.where(model.has_values, left < NO_NOISE, ratio < _FAR_CLOSER)
-        return found if NOISE_MODELS[self.noise_type].per_target else found & found.all()
+        return found if self._noise.per_target else found & found.all()

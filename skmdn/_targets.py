@@ -27,7 +27,7 @@ from skmdn.learning.grades import GradedComponents, Grades
 from skmdn.learning.initialization import WIDEST_LOG_ODDS, atom_log_odds
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.noise import NoiseModel
-from skmdn.learning.rounding import REACH, Rounding
+from skmdn.learning.rounding import FARTHEST_SCORE, Rounding
 from skmdn.learning.rows import effective_number, sample_of
 
 #: Grades of each network, at most: with five, a fit to many rows took a quarter longer.
@@ -67,7 +67,7 @@ class TargetModel:
         See `skmdn.learning.noise.NoiseModel.coupling_unit`.
     grades : Grades or None
         What is learned of many atoms of one target.
-    reach : ndarray of shape (2, D)
+    extent : ndarray of shape (2, D)
         The least and greatest of the standardised targets.
     widest : ndarray of shape (D,)
         Variance of the component that is there for what no other reaches.
@@ -86,7 +86,7 @@ class TargetModel:
     has_widest: bool
     coupling_unit: float
     grades: Grades | None
-    reach: np.ndarray
+    extent: np.ndarray
     widest: np.ndarray
     whole_unit: np.ndarray
     finest_unit: np.ndarray
@@ -133,8 +133,8 @@ class TargetModel:
         all are alike.
         """
         scaling = target_scaling(y, weights, not noise.per_target)
-        few = sample_of(len(y))
-        sample, own = y[few], weights[few]
+        sampled = sample_of(len(y))
+        sample, own = y[sampled], weights[sampled]
         finest = scaling.unit
         if noise.per_target:
             finest = finest * np.sqrt(floors(scaling.in_units(sample)))
@@ -148,9 +148,18 @@ class TargetModel:
             without_atoms = plain & np.isnan(atoms).all(axis=0)
             scaling = scaling.untied(sample, own, without_atoms, by=plain)
         n_expected = effective_number(weights) if are_all else math.inf
-        given = y, weights, noise, n_components, n_expected
-        found = cls._learned_in(scaling, atoms, grids, *given)
-        return replace(found, finest_unit=finest)
+        return cls._learned_in(
+            scaling,
+            atoms,
+            grids,
+            y,
+            weights,
+            noise,
+            n_components,
+            n_expected,
+            whole_unit=scaling.unit,
+            finest_unit=finest,
+        )
 
     @classmethod
     def of_residuals(
@@ -179,11 +188,21 @@ class TargetModel:
             is_more = reg_covar * (finest / scaling.unit) ** 2 <= _MOSTLY_FLOOR
             scaling = scaling.decorrelated(residuals, weights, is_more)
         if not which.all() and noise.per_component:
-            few = sample_of(len(residuals))
-            atoms = atoms_beside(which | on_grids(grids), residuals[few], weights[few])
-        given = residuals, weights, noise, n_components, effective_number(weights)
-        found = cls._learned_in(scaling, atoms, grids, *given)
-        return replace(found, whole_unit=unit, finest_unit=finest)
+            sampled = sample_of(len(residuals))
+            atoms = atoms_beside(which | on_grids(grids), residuals[sampled], weights[sampled])
+        n_expected = effective_number(weights)
+        return cls._learned_in(
+            scaling,
+            atoms,
+            grids,
+            residuals,
+            weights,
+            noise,
+            n_components,
+            n_expected,
+            whole_unit=unit,
+            finest_unit=finest,
+        )
 
     @classmethod
     def _learned_in(
@@ -196,15 +215,18 @@ class TargetModel:
         noise: NoiseModel,
         n_components: int,
         n_expected: float,
+        whole_unit: np.ndarray,
+        finest_unit: np.ndarray,
     ) -> TargetModel:
         """Return what is to be learned in such units, and of such atoms and grids."""
-        few = sample_of(len(y))
-        own, at, standardised = weights[few], at_atoms(y[few], atoms), scaling.standardised(y)
+        sampled = sample_of(len(y))
+        sample, own, standardised = y[sampled], weights[sampled], scaling.standardised(y)
+        at = at_atoms(sample, atoms)
         free = [elsewhere(at[:, said]) for said in ~np.isnan(atoms.T)]  # target by target
-        curve = JohnsonCurve.fit(standardised[few], own[:, None] * np.transpose(free))
+        curve = JohnsonCurve.fit(standardised[sampled], own[:, None] * np.transpose(free))
         n_targets, n_plain = len(grids), _n_plain(grids)
         noise = noise.of_correlated(n_plain)
-        rounding = _rounding(scaling, grids, y[few], own)
+        rounding = _rounding(scaling, grids, sample, own)
         has_values = len(atoms) > 0 or rounding is not None
         has_widest = has_values or curve.has_outliers(standardised)
         return cls(
@@ -217,13 +239,13 @@ class TargetModel:
             has_widest=noise.per_component and has_widest,
             coupling_unit=noise.coupling_unit(n_expected, n_components, n_plain),
             grades=_grades(scaling.in_units(atoms), at, own, n_components),
-            reach=_reach_of(standardised),
+            extent=_extent_of(standardised),
             widest=_widest(standardised),
-            whole_unit=scaling.unit,
-            finest_unit=scaling.unit,
+            whole_unit=whole_unit,
+            finest_unit=finest_unit,
         )
 
-    def reaching(self, y: np.ndarray) -> TargetModel:
+    def extended(self, y: np.ndarray) -> TargetModel:
         """Return the same for targets that lie where these (n, D) are, too."""
         with np.errstate(over="ignore", invalid="ignore"):
             is_near = np.abs(self.scaling.in_units(y)).max() <= _FARTHEST
@@ -232,8 +254,8 @@ class TargetModel:
                 f"y is more than {_FARTHEST:.0e} standard deviations from the rows of the first "
                 "fit, on which this model is scaled; fit a new one"
             )
-        both = np.concatenate([self.reach, self.scaling.standardised(y)])
-        return replace(self, reach=_reach_of(both))
+        both = np.concatenate([self.extent, self.scaling.standardised(y)])
+        return replace(self, extent=_extent_of(both))
 
     def loss(
         self, noise: NoiseModel, n_components: int, reg_covar: float, fixed_noise_level: float
@@ -243,6 +265,7 @@ class TargetModel:
         lowest = self._floor(reg_covar, noise)
         may_be = ~on_grids(self.grids) & (self._share_of_floor(reg_covar) <= _MOSTLY_FLOOR)
         noise = noise.of_correlated(_n_plain(self.grids))
+        units = self.coupling_unit * _couplings_of(may_be)
         n_pinned = 0 if self.pins is None else sum(self.pins.counts)
         return MixtureLoss(
             n_components=n_components + n_pinned,
@@ -253,19 +276,18 @@ class TargetModel:
             still=self._still(atoms, lowest) if self.has_widest else None,
             pins=self.pins,
             rounding=self.rounding,
-            coupled=_couplings_of(may_be) if noise.coupled and not may_be.all() else None,
-            coupling_unit=self.coupling_unit,
-            bounds=Bounds.around(self._reach_of_locations(), noise.per_target),
+            coupling_units=units if noise.coupled and (units != 1.0).any() else None,
+            bounds=Bounds.around(self._extent_of_locations(), noise.per_target),
             fixed_variance=1.0
             if noise.learned
             else fixed_variance(fixed_noise_level, self.scaling.unit[0]),
         )
 
-    def _reach_of_locations(self) -> np.ndarray:
+    def _extent_of_locations(self) -> np.ndarray:
         """Return the least and greatest (2, D) that locations are: normal scores on grids."""
         if self.rounding is None:
-            return self.reach
-        return np.where(self.rounding.free.T, self.reach, [[-REACH], [REACH]])
+            return self.extent
+        return np.where(self.rounding.free.T, self.extent, [[-FARTHEST_SCORE], [FARTHEST_SCORE]])
 
     def _still(self, atoms: np.ndarray, lowest: float | np.ndarray) -> StillComponents:
         """Return what stays at atoms (A, D) that leave nothing open, and the widest component."""
@@ -314,7 +336,7 @@ def _rounding(
     return Rounding.to(standardised, counts)
 
 
-def _reach_of(standardised: np.ndarray) -> np.ndarray:
+def _extent_of(standardised: np.ndarray) -> np.ndarray:
     """Return the least and greatest (2, D) of targets (n, D)."""
     return np.stack([standardised.min(axis=0), standardised.max(axis=0)])
 

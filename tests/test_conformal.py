@@ -262,14 +262,14 @@ def test_scores_go_on_steadily_where_probabilities_end():
         assert steps.max() < 0.11
 
 
-def test_region_coverage_is_the_probability_of_the_region_through_y():
+def test_region_probability_is_the_probability_of_the_region_through_y():
     normal = NormalMixture([[1.0]], [[3.0]], [[4.0]])
     y = np.array([3.0, 4.0, -5.0, 30.0, 1e200, np.inf])
     expected = stats.chi2.cdf(np.minimum(np.abs(y - 3) / 2, 1e100) ** 2, 1)
-    np.testing.assert_allclose(normal.region_coverage(y), expected, rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(normal.region_probability(y), expected, rtol=1e-9, atol=1e-15)
     mixture = wild(50, 5, seed=2)
     y = mixture.sample(4, random_state=0)
-    coverage = mixture.region_coverage(y)
+    coverage = mixture.region_probability(y)
     assert coverage.shape == (4, 50)
     for i in range(0, 50, 7):
         level = mixture[i].region(coverage[1, i]).log_level
@@ -277,8 +277,8 @@ def test_region_coverage_is_the_probability_of_the_region_through_y():
     draws = mixture.logpdf(mixture.sample(20_000, random_state=1))
     share = (draws >= mixture.logpdf(y[0])).mean(axis=0)
     np.testing.assert_allclose(coverage[0], share, atol=5 * 0.5 / 20_000**0.5)
-    with pytest.raises(ValueError, match="region_coverage is defined for one target"):
-        NormalMixture([[1.0]], [[[0.0, 0.0]]], [[np.eye(2)]]).region_coverage([0.0, 0.0])
+    with pytest.raises(ValueError, match="region_probability is defined for one target"):
+        NormalMixture([[1.0]], [[[0.0, 0.0]]], [[np.eye(2)]]).region_probability([0.0, 0.0])
 
 
 def test_a_majority_holds_what_more_than_half_hold():
@@ -443,7 +443,7 @@ def test_values_that_many_rows_share_are_in_the_regions_that_are_but_their_peaks
 def test_no_rows_have_no_scores_and_far_ones_infinite_ones_without_a_warning(scores):
     mixture = wild(2, 3, seed=0)
     assert scores(mixture[[]], np.empty(0)).shape == (0,)
-    assert mixture[[]].region_coverage(np.empty((4, 0))).shape == (4, 0)
+    assert mixture[[]].region_probability(np.empty((4, 0))).shape == (4, 0)
     narrow = NormalMixture([[1.0]], [[0.0]], [[1e-30]])
     assert scores(narrow, np.array([1e308]))[0] == np.inf
 

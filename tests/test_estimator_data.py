@@ -386,7 +386,7 @@ def test_both_densities_are_the_same_number(noise_type, n_targets, kind):
     rng = np.random.default_rng(n_targets)
     y = 3 * rng.normal(size=(1, n_targets, 50))
     noise = NOISE_MODELS[noise_type]
-    loss = MixtureLoss(4, n_targets, noise, 1e-6, fixed_variance=0.3, coupling_unit=0.7)
+    loss = MixtureLoss(4, n_targets, noise, 1e-6, fixed_variance=0.3, coupling_units=np.array(0.7))
     if kind == "floors":
         loss = replace(
             loss, reg_covar=2.0 ** np.arange(n_targets if noise.per_target else 1)[:, None]

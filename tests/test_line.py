@@ -254,7 +254,7 @@ def test_training_that_goes_on_with_other_rows_draws_the_line_anew():
     assert_allclose(model.line_.slopes, line.slopes)
     densities = model.oof_mixture(X).logpdf(y)
     assert densities.mean() == pytest.approx(model.oof_score_, rel=1e-4)
-    lowest, highest = model._targets.reach
+    lowest, highest = model._targets.extent
     standardised = model._targets.scaling.standardised(rest)
     assert (standardised >= lowest - 1e-6).all()
     assert (standardised <= highest + 1e-6).all()

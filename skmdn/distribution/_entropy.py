@@ -17,17 +17,20 @@ _LAST_COEFFICIENTS = (
     * _NODE_WEIGHTS[:, None]
     * (np.arange(N_NODES) + 0.5)
 ).T[-4:]
-_REACH = 9.0  # in scales; the tails beyond hold less than 1e-18
+_HALF_WIDTH = 9.0  # in scales; the tails beyond hold less than 1e-18
 
 
 def find_entropy(components: Components, tol: float) -> Array:
     """Differential entropy of mixtures without empty components, by halving intervals."""
     _, means, scales = components
     result, rows = np.zeros(len(means)), np.arange(len(means))
-    left, right = (means - _REACH * scales).min(axis=1), (means + _REACH * scales).max(axis=1)
+    left, right = (
+        (means - _HALF_WIDTH * scales).min(axis=1),
+        (means + _HALF_WIDTH * scales).max(axis=1),
+    )
     while rows.size:
         weights, means, scales = columns(components, rows)
-        near = (means - _REACH * scales < right) & (means + _REACH * scales > left)
+        near = (means - _HALF_WIDTH * scales < right) & (means + _HALF_WIDTH * scales > left)
         open_ = (near & (right - left > 8 * scales)).any(axis=0)
         short = np.flatnonzero(~open_)
         here = (part[:, short] for part in (weights, means, scales))

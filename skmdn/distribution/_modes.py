@@ -297,8 +297,8 @@ class _Segments:
         levels, falling, low = levels[met], self.falling[met], self.low[met]
         # at this distance from its mean each component's density is at most level / K
         excess = np.log(weights) - np.log(scales) - LOG_SQRT_2PI + np.log(len(weights)) - levels
-        reach = scales * np.sqrt(2 * np.maximum(excess, 0))
-        outside = falling * (falling * means + reach).max(axis=0)
+        distance = scales * np.sqrt(2 * np.maximum(excess, 0))
+        outside = falling * (falling * means + distance).max(axis=0)
         end = np.where(np.isinf(low), outside, low)
         left, right = np.minimum(end, 0), np.maximum(end, 0)
         known = (left < self.x[met]) & (self.x[met] < right)

@@ -278,10 +278,10 @@ def _double_exponential_nodes() -> tuple[Array, Array]:
     """t = tan^2 u and weights on u = pi/2 / (1 + exp(-pi sinh v)), for v on a regular grid."""
     step = 0.06
     v = step * np.arange(-50, 51)
-    reach = 0.5 * np.pi * np.sinh(v)
-    sine = np.sin(0.5 * np.pi / (1 + np.exp(-2 * reach)))
-    cosine = np.sin(0.5 * np.pi / (1 + np.exp(2 * reach)))
-    slope = np.pi**2 / 8 * np.cosh(v) / np.cosh(reach) ** 2
+    exponent = 0.5 * np.pi * np.sinh(v)
+    sine = np.sin(0.5 * np.pi / (1 + np.exp(-2 * exponent)))
+    cosine = np.sin(0.5 * np.pi / (1 + np.exp(2 * exponent)))
+    slope = np.pi**2 / 8 * np.cosh(v) / np.cosh(exponent) ** 2
     return np.square(sine / cosine), step * slope / (np.sqrt(np.pi) * np.square(sine))
 
 

@@ -246,7 +246,7 @@ class OneTargetMixture(MixtureDensity):
         found = univariate.region(coverage, *self._one_target("region")._univariate())
         return Region(self._padded(found[0]), *found[1:])
 
-    def region_coverage(self, y: npt.ArrayLike) -> Array:
+    def region_probability(self, y: npt.ArrayLike) -> Array:
         """Probability of the highest-density region of one target that y is on the border of.
 
         P(p(Y) >= p(y)), shape (..., n): uniform on (0, 1) where predictions are right.
@@ -254,10 +254,10 @@ class OneTargetMixture(MixtureDensity):
         Examples
         --------
         >>> from skmdn import NormalMixture
-        >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).region_coverage(1.96)
+        >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).region_probability(1.96)
         array([0.9500042])
         """
-        return self._ask(univariate.region_coverage, y=y)
+        return self._ask(univariate.region_probability, y=y)
 
     def crps(self, y: npt.ArrayLike) -> Array:
         """Continuous ranked probability score of one target, E|Y - y| - E|Y - Y'| / 2.

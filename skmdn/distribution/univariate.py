@@ -210,7 +210,7 @@ def expected_improvement(best: Array, weights: Array, means: Array, scales: Arra
 
 
 @_pointwise
-def expected_shortage(target: Array, weights: Array, means: Array, scales: Array) -> Array:
+def lower_partial_moment(target: Array, weights: Array, means: Array, scales: Array) -> Array:
     """E[max(target - Y, 0)]: the lower partial moment of order one."""
     return (weights * _positive_part(target - means, scales)).sum(axis=0)
 
@@ -222,7 +222,7 @@ def expected_shortfall(level: ArrayLike, weights: Array, means: Array, scales: A
     error of the quantile enters only squared.
     """
     quantile = ppf(level, weights, means, scales)
-    return quantile - expected_shortage(quantile, weights, means, scales) / np.asarray(level)
+    return quantile - lower_partial_moment(quantile, weights, means, scales) / np.asarray(level)
 
 
 def _positive_part(mean: Array, scales: Array) -> Array:
@@ -370,7 +370,7 @@ def region(
 
 
 @_quietly
-def region_coverage(y: ArrayLike, weights: Array, means: Array, scales: Array) -> Array:
+def region_probability(y: ArrayLike, weights: Array, means: Array, scales: Array) -> Array:
     """P(p(Y) >= p(y)): probability of the highest-density region with y on its border."""
     components = without_empty(weights, means, scales)
     levels = np.maximum(logpdf(y, weights, means, scales), -1e300)  # where the density is 0

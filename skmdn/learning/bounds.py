@@ -30,14 +30,14 @@ class Bounds(ArrayParts):
     largest: Array
 
     @classmethod
-    def around(cls, reach: np.ndarray, per_target: bool) -> Bounds:
-        """Return those of targets that lie between ``reach`` (2, D).
+    def around(cls, extent: np.ndarray, per_target: bool) -> Bounds:
+        """Return those of targets that lie between ``extent`` (2, D).
 
         Means may be beyond by as much as these are apart, and a standard deviation as large; or,
         where targets share one, as the largest of theirs. Standardised targets that are less than
         one apart vary by rounding alone.
         """
-        lowest, highest = reach[:, :, None]
+        lowest, highest = extent[:, :, None]
         width = np.maximum(highest - lowest, 1.0)
         largest = width**2 if per_target else width.max(keepdims=True) ** 2
         return cls(lowest - width, highest + width, largest)

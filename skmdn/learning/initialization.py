@@ -67,10 +67,10 @@ def starting_mixture(loss: MixtureLoss, y: Tensor, weights: Tensor) -> np.ndarra
     at = at_atoms(y.numpy(), loss.atoms.astype(np.float32))
     if loss.rounding is not None:
         y = torch.from_numpy(loss.rounding.scores(y.numpy()))
-    open_counts = [] if loss.pins is None else loss.pins.counts
-    n_free = loss.n_components - sum(open_counts)
+    n_free = loss.n_components - sum(loss.open_counts)
     means = []
-    for rows, count in zip([elsewhere(at), *at.T], [n_free, *open_counts], strict=False):
+    # Not strict: the atoms that leave nothing open, which are last, have no means to learn.
+    for rows, count in zip([elsewhere(at), *at.T], [n_free, *loss.open_counts], strict=False):
         own = torch.from_numpy(rows if rows.any() else ~rows)
         means.append(slab_means(y[own], weights[own], count))
     log_odds = atom_log_odds(at, weights.numpy(), n_free) - np.log(loss.counts)

@@ -14,7 +14,7 @@ variance, sigma^2 = reg_covar + exp(a):
     d nll / d a_kd     = p_k (1 - z_kd e_kd) / 2 * exp(a_kd) / sigma_kd^2
     d nll / d c_kij    = -p_k z_ki r_kj        (T_ij = -c_ij below the diagonal)
 
-A raw coupling is c / coupling_unit; its gradient is the one above times that unit.
+A raw coupling is c in a unit of its own; its gradient is the one above times that unit.
 
 With a curve m (see `skmdn.learning.curve`) the raw location is u, mu = m(u), and a component is
 what a normal distribution of u becomes to first order. With M_k = diag(m'(u_k)), else as before,
@@ -98,11 +98,9 @@ class MixtureLoss(ArrayParts):
     rounding : Rounding, default=None
         What targets on grids are rounded to, where there are several targets; None for nothing.
         Every component and target must have a variance of its own.
-    coupled : array of shape (D (D - 1) / 2, 1), default=None
-        One for each coupling of two targets that is learned, zero for others; None for all.
-    coupling_unit : float, default=1.0
-        The coupling that a raw one of one stands for; see
-        `skmdn.learning.noise.NoiseModel.coupling_unit`.
+    coupling_units : array of shape (D (D - 1) / 2, 1), default=None
+        The couplings that raw ones of one stand for, zero where two targets are not coupled; None
+        for ones. See `skmdn.learning.noise.NoiseModel.coupling_unit`.
     bounds : Bounds, default=None
         How far finished components may reach. The gradient knows none: what is beyond is pulled
         back as if it were there.
@@ -117,8 +115,7 @@ class MixtureLoss(ArrayParts):
     still: StillComponents | None = None
     pins: Pins | None = None
     rounding: Rounding | None = None
-    coupled: Array | None = None
-    coupling_unit: float = 1.0
+    coupling_units: Array | None = None
     bounds: Bounds | None = None
 
     @cached_property
@@ -138,10 +135,14 @@ class MixtureLoss(ArrayParts):
         return np.concatenate([np.zeros((0, self.n_targets)), *found])
 
     @property
+    def open_counts(self) -> Sequence[int]:
+        """How many components are at each of the open ``atoms``, which come first."""
+        return () if self.pins is None else self.pins.counts
+
+    @property
     def counts(self) -> list[int]:
         """How many components are at each of the ``atoms``."""
-        found = [] if self.pins is None else [*self.pins.counts]
-        return found + [1] * (len(self.atoms) - len(found))
+        return [*self.open_counts] + [1] * (len(self.atoms) - len(self.open_counts))
 
     @property
     def n_outputs(self) -> int:
@@ -175,10 +176,8 @@ class MixtureLoss(ArrayParts):
 
     def components(self, locations: Array, raw_variances: Array, couplings: Array) -> Components:
         """Return what components are, and what the chain rule needs of how they came about."""
-        if self.coupling_unit != 1.0:
-            couplings = couplings * self.coupling_unit
-        if self.coupled is not None:
-            couplings = couplings * self.coupled
+        if self.coupling_units is not None:
+            couplings = couplings * self.coupling_units
         if not self.noise.learned:
             one = locations[:1, :1, :1, :1]
             fixed = namespace(one).full_like(one, self.fixed_variance)
@@ -289,13 +288,11 @@ class MixtureLoss(ArrayParts):
             if coupled:
                 bent += pze + d_locations * r
             d_locations += found.bend * bent
-        if self.coupling_unit != 1.0:
-            d_couplings *= self.coupling_unit
+        if self.coupling_units is not None:
+            d_couplings *= self.coupling_units
         if self.pins is not None:
             d_locations *= self.pins.free
             d_couplings *= self.pins.coupled
-        if self.coupled is not None:
-            d_couplings *= self.coupled
         return self.n_targets * _HALF_LOG_2PI + of_w - of_p
 
     def _terms(

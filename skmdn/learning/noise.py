@@ -84,10 +84,9 @@ class NoiseModel:
         n_needed = _ROWS_A_COUPLING * self.n_couplings(n_components, n_targets) * (n_targets - 1)
         return min(1.0, (n_rows / max(n_needed, 1.0)) ** 2)
 
-    def sizes(self, n_components: int, n_targets: int) -> tuple[int, int, int, int]:
-        """Return the raw outputs for weights, means, variances and couplings, in this order."""
-        k, d = n_components, n_targets
-        return k, k * d, self.n_variances(k, d), self.n_couplings(k, d)
+    def n_outputs(self, n_targets: int) -> int:
+        """Return how many raw outputs describe one component."""
+        return 1 + n_targets + self.n_variances(1, n_targets) + self.n_couplings(1, n_targets)
 
 
 NOISE_MODELS = {

@@ -20,7 +20,7 @@ from .arrays import Array, ArrayParts, logistic, namespace
 from .grades import Cells, cuts_between, shrunk, unseen
 
 #: Normal scores that locations have, at most.
-REACH = 3.0
+FARTHEST_SCORE = 3.0
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def usual_components(n_rows: float, n_targets: int, noise: NoiseModel) -> int:
     """Return how many components a network has: several targets vary together in more ways."""
     if n_targets == 1:
         return _COMPONENTS
-    n_outputs = sum(noise.sizes(1, n_targets))
+    n_outputs = noise.n_outputs(n_targets)
     most = min(max(_MOST_OUTPUTS / n_outputs, _COMPONENTS), _MOST_COMPONENTS)
     return int(min(max(n_rows / (_ROWS_AN_OUTPUT * n_outputs), _FEWEST_COMPONENTS), most))
 

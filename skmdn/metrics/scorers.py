@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from sklearn.metrics._scorer import _BaseScorer
-from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 
 from skmdn.distribution.mixture import NormalMixture
@@ -74,7 +73,7 @@ SCORERS = {
 
 def predict_mixture(estimator: Any, X: Any) -> NormalMixture:
     """Ask an estimator, or the one that a search or a pipeline ends in."""
-    if isinstance(estimator, BaseSearchCV):
+    if hasattr(estimator, "best_estimator_"):
         return predict_mixture(estimator.best_estimator_, X)
     if isinstance(estimator, Pipeline):
         X = estimator[:-1].transform(X) if len(estimator) > 1 else X

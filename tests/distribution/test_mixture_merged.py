@@ -44,7 +44,7 @@ OF_ONE = {
     "ppf": lambda m, y: m.ppf([[0.1], [0.6]]),
     "crps": lambda m, y: m.crps(y),
     "region": lambda m, y: m.region(0.8).intervals,
-    "region_coverage": lambda m, y: m.region_coverage(y),
+    "region_probability": lambda m, y: m.region_probability(y),
 }
 
 

@@ -148,7 +148,7 @@ def test_several_targets_are_referred_to_marginal(question):
 
 def test_targets_that_are_no_number_have_no_answer():
     mixture = NormalMixture([[0.5, 0.5]], [[-1.0, 1.0]], [[1.0, 4.0]])
-    for question in ("logpdf", "cdf", "sf", "crps", "region_coverage"):
+    for question in ("logpdf", "cdf", "sf", "crps", "region_probability"):
         assert np.isnan(getattr(mixture, question)(np.nan)), question
 
 

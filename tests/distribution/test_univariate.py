@@ -166,7 +166,7 @@ def test_partial_moments_are_exact(kind):
     shortage = exactly(lambda y, m, s: excess(y - m, s), y, mixture)
     improvement = univariate.expected_improvement(y, *mixture)
     np.testing.assert_allclose(improvement, gain, rtol=1e-11, atol=1e-250)
-    found = univariate.expected_shortage(y, *mixture)
+    found = univariate.lower_partial_moment(y, *mixture)
     np.testing.assert_allclose(found, shortage, rtol=1e-11, atol=1e-250)
     # E[(Y - y)+] - E[(y - Y)+] = E[Y] - y
     slack = 1e-14 * np.abs(means).max()
@@ -261,7 +261,7 @@ FUNCTIONS = [
     univariate.ppf,
     univariate.isf,
     univariate.expected_improvement,
-    univariate.expected_shortage,
+    univariate.lower_partial_moment,
     univariate.expected_shortfall,
     univariate.crps,
     lambda a, *mixture: univariate.probability_between(a, a + 0.5, *mixture),

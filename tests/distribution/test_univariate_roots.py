@@ -118,7 +118,7 @@ def answers(mixture, shift=0.0, scale=1.0):
         "distances": [
             univariate.crps(y, *mixture),
             univariate.expected_improvement(y, *mixture),
-            univariate.expected_shortage(y, *mixture),
+            univariate.lower_partial_moment(y, *mixture),
         ],
         "log densities": [
             univariate.logpdf(y, *mixture),
@@ -378,14 +378,14 @@ def test_regions_hold_their_coverage_above_one_level(kind, coverage):
 def test_the_coverage_of_a_regions_border_is_its_own(kind, coverage):
     mixture = batch(kind, n=20)
     intervals, _, _ = univariate.region(coverage, *mixture)
-    found = univariate.region_coverage(intervals[:, 0].T, *mixture)
+    found = univariate.region_probability(intervals[:, 0].T, *mixture)
     np.testing.assert_allclose(found, coverage, atol=1e-9)
 
 
 def test_the_coverage_of_points_by_simulation():
     mixture = weights, means, scales = batch("plain", n=3, n_components=4)
     y = np.linspace(-2, 2, 5)[:, None] + np.zeros(3)
-    found = univariate.region_coverage(y, *mixture)
+    found = univariate.region_probability(y, *mixture)
     rng, size = np.random.default_rng(0), 200_000
     for row in range(3):
         k = rng.choice(4, size, p=weights[row])
@@ -548,7 +548,7 @@ def test_no_rows_no_answers():
     assert univariate.mode(empty, empty, empty).shape == (0,)
     assert univariate.region(0.9, empty, empty, empty)[0].shape == (0, 3, 2)
     assert univariate.entropy(empty, empty, empty).shape == (0,)
-    assert univariate.region_coverage(np.empty((2, 0)), empty, empty, empty).shape == (2, 0)
+    assert univariate.region_probability(np.empty((2, 0)), empty, empty, empty).shape == (2, 0)
 
 
 @pytest.mark.parametrize("n_components", [3, 40])

@@ -61,9 +61,10 @@ def test_loss_gradient_is_autograds(noise_type, n_targets, generator):
     check_gradient(loss, generator)
 
 
-@pytest.mark.parametrize("coupled", [None, np.array([[1.0], [0.0], [0.0]])], ids=["all", "one"])
-def test_loss_gradient_by_couplings_in_a_unit_is_autograds(coupled, generator):
-    loss = MixtureLoss(4, 3, NOISE_MODELS["full"], 1e-2, coupled=coupled, coupling_unit=0.3)
+@pytest.mark.parametrize("units", [[0.3, 0.3, 0.3], [0.3, 0.0, 0.0]], ids=["all", "one"])
+def test_loss_gradient_by_couplings_in_units_is_autograds(units, generator):
+    units = np.array(units)[:, None]
+    loss = MixtureLoss(4, 3, NOISE_MODELS["full"], 1e-2, coupling_units=units)
     check_gradient(loss, generator)
 
 
@@ -143,8 +144,7 @@ def test_loss_gradient_of_targets_on_grids_is_autograds(noise_type, curved, pinn
         still=StillComponents.at(np.zeros((0, 3)), 1e-2, np.array([9.0, 4.0, 25.0])),
         pins=Pins.at(np.array([[nan, 0.3, nan]]), [2], 2, noise.coupled) if pinned else None,
         rounding=Rounding.to(grids, counts),
-        coupled=np.zeros((3 * noise.coupled, 1)),
-        coupling_unit=0.3,
+        coupling_units=np.zeros((3 * noise.coupled, 1)),
     )
     check_gradient(loss, generator)
 

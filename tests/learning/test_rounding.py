@@ -25,7 +25,7 @@ def rounding():
 
 def loss_of(noise_type="full", **parameters):
     noise = NOISE_MODELS[noise_type]
-    parameters["coupled"] = np.zeros((3 * noise.coupled, 1))
+    parameters["coupling_units"] = np.zeros((3 * noise.coupled, 1))
     return MixtureLoss(4, 3, noise, FLOOR, rounding=rounding(), **parameters)
 
 

@@ -11,15 +11,14 @@ from scipy.stats import qmc
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, _fit_context, clone
 from sklearn.utils._param_validation import StrOptions
 
-from skmdn._prediction import (
-    LogLikelihoodScore,
+from skmdn._prediction import LogLikelihoodScore, row_blocks
+from skmdn._regressor import MDNRegressor
+from skmdn._validation import (
     check_training_rows,
     own_random_state,
     quantile_levels,
     replaced,
-    row_blocks,
 )
-from skmdn._regressor import MDNRegressor
 from skmdn.distribution.batch import check_count, check_coverage
 from skmdn.distribution.density import generator
 from skmdn.distribution.mixture import NormalMixture

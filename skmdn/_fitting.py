@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 
 from skmdn._networks import NetworkMixtures, torch_device
 from skmdn._out_of_fold import HeldOut
-from skmdn._prediction import check_training_rows, check_weights, own_random_state
 from skmdn._targets import TargetModel
+from skmdn._validation import check_training_rows, check_weights, own_random_state
 from skmdn.learning.calibration import calibrate
 from skmdn.learning.features import NormalScores
 from skmdn.learning.initialization import starting_point

@@ -15,8 +15,9 @@ import torch
 from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skmdn._prediction import POINT_ESTIMATES, replaced
+from skmdn._prediction import POINT_ESTIMATES
 from skmdn._residuals import ResidualFitting
+from skmdn._validation import replaced
 from skmdn.learning.network import ACTIVATIONS
 from skmdn.learning.noise import NOISE_MODELS
 

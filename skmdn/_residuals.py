@@ -6,8 +6,8 @@ import numpy as np
 
 from skmdn._fitting import NO_NOISE, OF_FIT, NetworkFitting
 from skmdn._line import is_drawable, line_through, normal_log_density
-from skmdn._prediction import check_groups, shallow_copy
 from skmdn._targets import TargetModel
+from skmdn._validation import check_groups, shallow_copy
 from skmdn.learning.calibration import trimmed_mean_squares
 from skmdn.learning.rows import canonical_rows, dense
 

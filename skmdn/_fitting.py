@@ -20,12 +20,7 @@ from skmdn.learning.features import NormalScores
 from skmdn.learning.initialization import starting_point
 from skmdn.learning.network import Architecture, MixtureNetwork
 from skmdn.learning.noise import NOISE_MODELS
-from skmdn.learning.objective import (
-    MixtureObjective,
-    equal_batch_size,
-    held_out_share,
-    rows_held_out,
-)
+from skmdn.learning.objective import MixtureObjective, equal_batch_size, rows_held_out
 from skmdn.learning.planning import USUAL, TrainingPlan, plan_training
 from skmdn.learning.rows import blocks, canonical_rows, dense, sample_of
 from skmdn.learning.sizes import (
@@ -33,13 +28,14 @@ from skmdn.learning.sizes import (
     usual_components,
     usual_layers,
     usual_members,
+    usual_patience,
+    usual_share_held_out,
 )
 from skmdn.learning.training import (
     AveragedAdamW,
     Training,
     TrainingOptions,
     one_pass,
-    usual_patience,
 )
 from skmdn.learning.trials import Smoothness
 
@@ -261,7 +257,7 @@ class NetworkFitting(NetworkMixtures):
     def _n_held_out(self, n_rows):
         if not self.early_stopping:
             return 0
-        share = _or_usual(self.validation_fraction, held_out_share(self.n_estimators_))
+        share = _or_usual(self.validation_fraction, usual_share_held_out(self.n_estimators_))
         return rows_held_out(n_rows, share)
 
     def _resolve_auto(self, n_rows):

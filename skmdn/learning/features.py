@@ -48,7 +48,7 @@ class NormalScores:
         self.is_own = self.order < X.shape[1]
         #: How many features have two values at most.
         self.n_plain = int(plain.sum())
-        n_waving = self.n_scores - self.n_plain
+        n_waving = self.n_scores - self.n_plain  # plain ones by themselves: they have two knots
         self._maps = [
             Interpolation(part) for part in (self.knots[:n_waving], self.knots[n_waving:])
         ]

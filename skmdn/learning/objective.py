@@ -18,24 +18,16 @@ from .judging import search_factors, settled_factors, training_score
 from .loss import MixtureLoss
 from .network import Architecture, raw_outputs
 from .shares import Batch, Share
-from .sizes import FEWEST_SHARING
+from .sizes import usual_batch_size
 from .threads import are_few, n_shares, one_thread
 
-#: Share of the rows that all members together hold out, where `FEWEST_SHARING` or more share them:
-#: each row once, a quarter twice.
-_BY_ALL = 1.25
-#: Share of the rows that each of fewer members holds out.
-_BY_EACH = 0.1
 #: Numbers that are gathered at once.
 _CACHED_NUMBERS = 2**18
 
 
 def equal_batch_size(n_rows: int, about: int | None = None) -> int:
-    """Return a size near ``about`` that cuts rows into batches as equal as can be.
-
-    None is the root of their number, 16 to 1024: few rows need the noise of small batches.
-    """
-    about = about or min(max(int(n_rows**0.5), 16), 1024)
+    """Return a size near ``about``, or the usual one, that cuts rows into equal batches."""
+    about = about or usual_batch_size(n_rows)
     return -(-n_rows // max(1, round(n_rows / about)))
 
 
@@ -49,16 +41,6 @@ def equal_batches(n_rows: int, batch_size: int, generator: torch.Generator) -> T
     order = torch.randperm(n_rows, generator=generator, device=generator.device)
     n_batches = -(-n_rows // batch_size)
     return torch.cat([order, order[: n_batches * batch_size - n_rows]]).view(n_batches, batch_size)
-
-
-def held_out_share(n_members: int) -> float:
-    """Return the share of the rows that each member should hold out.
-
-    Every row is held out by one member, and a quarter of the rows by a second one; these two tell
-    how good a mixture is. A few members could not learn from the rest what all rows tell: they
-    hold out less than all.
-    """
-    return _BY_ALL / n_members if n_members >= FEWEST_SHARING else _BY_EACH
 
 
 def rows_held_out(n_rows: int, share: float) -> int:

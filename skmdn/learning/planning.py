@@ -19,9 +19,15 @@ from torch import Tensor
 from .initialization import starting_point
 from .loss import MixtureLoss
 from .network import Architecture
-from .objective import MixtureObjective, equal_batch_size, held_out_share, rows_held_out
+from .objective import MixtureObjective, equal_batch_size, rows_held_out
 from .rows import sample_of
-from .sizes import FEW_TARGETS, FEWEST_SHARING, MANY_ROWS, USUAL_UNITS
+from .sizes import (
+    FEW_TARGETS,
+    FEWEST_SHARING,
+    MANY_ROWS,
+    USUAL_UNITS,
+    usual_share_held_out,
+)
 from .training import LEAST_LEARNED, Training, TrainingOptions
 from .trials import Smoothness, Trial
 
@@ -162,7 +168,7 @@ class _Trials:
         few, table = replace(self.architecture, n_members=self.n_members), self.table
         generator = torch.Generator().manual_seed(self.seed)
         flat = starting_point(few, self.loss, table.cpu(), generator, tried.frequency_factor)
-        n_held_out = rows_held_out(len(table), held_out_share(self.n_members))
+        n_held_out = rows_held_out(len(table), usual_share_held_out(self.n_members))
         size = equal_batch_size(len(table) - n_held_out, self.batch_size)
         given = self.loss, flat.to(table.device), table, n_held_out, size
         options = replace(self.options, weight_decay=tried.weight_decay)

@@ -1,4 +1,4 @@
-"""Sizes that follow from the data: layers, components and members of networks."""
+"""What "auto" stands for, as far as the sizes of the data tell; trials (`planning`) tell more."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ _FEWEST_UNITS = 24
 USUAL_UNITS = 48
 #: Targets that are few.
 FEW_TARGETS = 3
+#: Share of the rows that all members together hold out, where `FEWEST_SHARING` or more share them:
+#: each row once, a quarter twice.
+_HELD_OUT_BY_ALL = 1.25
+#: Share of the rows that each of fewer members holds out.
+_HELD_OUT_BY_EACH = 0.1
 #: Components of a network for one target, and of several if rows are enough, whatever they cost.
 _COMPONENTS = 5
 #: Fewest components for several targets,
@@ -57,3 +62,23 @@ def usual_members(n_rows: float, n_parameters: int) -> int:
     """Return how many networks of so many parameters to train on so many rows: 5 to 16."""
     affordable = int(_MOST_WORK / (n_rows * n_parameters))
     return min(max(affordable, FEWEST_SHARING), USUAL_MEMBERS)
+
+
+def usual_share_held_out(n_members: int) -> float:
+    """Return the share of the rows that each member should hold out.
+
+    Every row is held out by one member, and a quarter of the rows by a second one; these two tell
+    how good a mixture is. A few members could not learn from the rest what all rows tell: they
+    hold out less than all.
+    """
+    return _HELD_OUT_BY_ALL / n_members if n_members >= FEWEST_SHARING else _HELD_OUT_BY_EACH
+
+
+def usual_batch_size(n_rows: int) -> int:
+    """Return about how many rows a step takes: few rows need the noise of small batches."""
+    return min(max(int(n_rows**0.5), 16), 1024)
+
+
+def usual_patience(n_rows: int) -> int:
+    """Return how many checks to wait for a better score: few rows tell less at each."""
+    return max(2, round(50.0 / math.sqrt(n_rows)))

@@ -123,11 +123,6 @@ _PATIENCE_WITH_LOSS = 2
 _CLEAR_LOSS = 0.05
 
 
-def usual_patience(n_rows: int) -> int:
-    """Return how many checks to wait for a better score: few rows tell less at each."""
-    return max(2, round(50.0 / math.sqrt(n_rows)))
-
-
 class AveragedAdamW:
     """Adam with decoupled weight decay on one flat vector, and the average of its path.
 

@@ -22,7 +22,8 @@ from skmdn.learning.planning import (
     plan_training,
     smooth,
 )
-from skmdn.learning.training import Training, TrainingOptions, usual_patience
+from skmdn.learning.sizes import usual_patience
+from skmdn.learning.training import Training, TrainingOptions
 
 ARCHITECTURE = Architecture(16, 3, 5, (4,), "silu")
 OPTIONS = TrainingOptions(10, 0.01, 0.5, 2, 1e-3)

@@ -203,6 +203,13 @@ class AutoregressiveMDNRegressor(
         -------
         ndarray of shape (n_samples,)
             log p(y|x), in nats.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If X or y are not as they were in `fit`.
         """
         X = self._check_rows(X)
         if y is None:
@@ -227,6 +234,13 @@ class AutoregressiveMDNRegressor(
         -------
         ndarray, shaped like y, or with n_samples a leading axis more
             In the units of y.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If X is not as it was in `fit`, or ``n_samples`` is not positive.
         """
         X = self._check_rows(X)
         m = 1 if n_samples is None else check_count("n_samples", n_samples)
@@ -259,6 +273,13 @@ class AutoregressiveMDNRegressor(
             In the units of y. Of targets that others come before, by 128 draws; see the notes.
         y_std : ndarray, shaped like y_pred
             Only with ``return_std``.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If X is not as it was in `fit`.
         """
         both = self._answers(X, _moments)
         return (both[..., 0], both[..., 1]) if return_std else both[..., 0]
@@ -276,6 +297,13 @@ class AutoregressiveMDNRegressor(
         -------
         ndarray of shape (n_samples, n_quantiles) or (n_samples, n_outputs, n_quantiles)
             In the units of y. Of targets that others come before, by 128 draws; see the notes.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If X is not as it was in `fit`, or a level is not inside (0, 1).
         """
         levels = quantile_levels(quantiles)
         return self._answers(X, lambda given, n: _averaged(given, n).ppf(levels).T)
@@ -294,6 +322,13 @@ class AutoregressiveMDNRegressor(
         ndarray of shape (n_samples, 2) or (n_samples, n_outputs, 2)
             Lower and upper ends, in the units of y. Of targets that others come before, by 128
             draws; see the notes.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If X is not as it was in `fit`, or the coverage is not inside (0, 1).
         """
         tail = (1 - check_coverage(coverage)) / 2
         return self.predict_quantiles(X, [tail, min(1 - tail, np.nextafter(1, 0))])

@@ -99,6 +99,13 @@ class NetworkMixtures(PredictionSets):
         -------
         ndarray of shape (n_samples, n_atoms)
 
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If X is not as it was in `fit`.
+
         Examples
         --------
         >>> import numpy as np
@@ -144,6 +151,13 @@ class NetworkMixtures(PredictionSets):
             admit, within each of their components and between these, and ``between_members``,
             how far their means are apart, which more data would settle. Each is shaped like y, in
             squared units of y; their sum is `predict_var`.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If X is not as it was in `fit`.
 
         Examples
         --------

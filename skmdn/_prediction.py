@@ -58,6 +58,13 @@ class LogLikelihoodScore(RowChecks):
         -------
         float
             (Weighted) mean of `score_samples`, in nats.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If X or y are not as they were in `fit`, or weights are negative or all zero.
         """
         # Without a y, `score_samples` would return the negative entropy.
         log_density = self.score_samples(X, check_targets(y))
@@ -104,6 +111,13 @@ class MixturePredictions(LogLikelihoodScore):
             the highest point of the joint density.
         y_std : ndarray, shaped like y_pred
             Only with ``return_std``.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If X is not as it was in `fit`.
         """
         if self.point_estimate not in POINT_ESTIMATES:  # set since fit, which would have told
             told = f"{', '.join(POINT_ESTIMATES)}; got {self.point_estimate!r}"
@@ -133,6 +147,13 @@ class MixturePredictions(LogLikelihoodScore):
             target has a component for each value, and `affine` and `modes` have no answer. Where
             there is next to no noise, as rows held out tell, and variances differ between
             components, a wide one of weight ``reg_covar``, or less, is last.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If X is not as it was in `fit`.
         """
         X = self._check_rows(X)
         return NormalMixture.concatenate([mixture for _, mixture in self._mixture_blocks(X)])
@@ -170,6 +191,13 @@ class MixturePredictions(LogLikelihoodScore):
         -------
         ndarray, shaped like y
             In squared units of y.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If X is not as it was in `fit`.
         """
         return self._answers(X, NormalMixture.var)
 
@@ -184,6 +212,13 @@ class MixturePredictions(LogLikelihoodScore):
         -------
         ndarray of shape (n_samples, n_outputs, n_outputs), or (n_samples,) for a 1-D y
             In units of the targets multiplied; for a 1-D y the variance.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If X is not as it was in `fit`.
         """
         return self._answers(X, NormalMixture.cov)
 
@@ -202,6 +237,13 @@ class MixturePredictions(LogLikelihoodScore):
         ndarray, shaped like y, or with n_samples a leading axis more
             In the units of y. Values that many rows share (``atoms_``) are drawn as they are,
             where draws from a mixture lie about them.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If X is not as it was in `fit`, or ``n_samples`` is not positive.
         """
         rng = generator(random_state)
         axis = 0 if n_samples is None else 1
@@ -220,6 +262,13 @@ class MixturePredictions(LogLikelihoodScore):
         -------
         ndarray of shape (n_samples,)
             log p(y|x), in nats.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If X or y are not as they were in `fit`.
         """
         if y is None:
             return -self._answers(X, lambda mixture: mixture.entropy(random_state=0))

@@ -362,7 +362,7 @@ default="full"
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             If an argument or parameter is not what it may be; the message says which and why.
         """
         continued = self.warm_start and hasattr(self, "network_")

@@ -40,6 +40,11 @@ class MixtureDensity(MixtureBatch):
         ndarray of shape (..., n, K)
             In nats.
 
+        Raises
+        ------
+        ValueError
+            If y has another shape.
+
         Examples
         --------
         >>> from skmdn import NormalMixture
@@ -82,6 +87,11 @@ class MixtureDensity(MixtureBatch):
         ndarray of shape (..., n)
             In nats.
 
+        Raises
+        ------
+        ValueError
+            If y has another shape.
+
         Examples
         --------
         >>> from skmdn import NormalMixture
@@ -112,6 +122,11 @@ class MixtureDensity(MixtureBatch):
         -------
         ndarray of shape (..., n, K)
             Sums to 1 over the components.
+
+        Raises
+        ------
+        ValueError
+            If y has another shape.
 
         Examples
         --------

@@ -1,4 +1,7 @@
-"""Scores of predicted mixtures: what a row is worth, and its weighted mean over rows."""
+"""Scores of predicted mixtures: what a row is worth, and its weighted mean over rows.
+
+All take what `negative_log_likelihood` takes, and raise what it raises.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +47,14 @@ def negative_log_likelihood(
     -------
     float or ndarray of shape (n,)
         In nats.
+
+    Raises
+    ------
+    TypeError
+        If the mixture is none.
+    ValueError
+        If ``y_true`` is not finite or not shaped like the mixture, or weights are negative, all
+        zero or of another number.
 
     Examples
     --------

@@ -15,12 +15,13 @@ _SDS_APART = 8.0
 _LEAST_PART = 0.01
 
 
-def told_grids(
+def separable_grids(
     y: np.ndarray, weights: np.ndarray, noise: NoiseModel, n_features: int, sds: np.ndarray
 ) -> list[np.ndarray]:
-    """Return the grids that targets (n, D) are on, if values of such width (D,) are told apart.
+    """Return the grids that targets (n, D) are on, if their values can be told apart.
 
-    One target has atoms alone, as do several that share a variance.
+    Those of each target are as wide as ``sds`` (D,). One target has atoms alone, as have several
+    that share a variance.
     """
     if y.shape[1] == 1 or not (noise.per_component and noise.per_target):
         return [column[:0] for column in y.T]
@@ -34,9 +35,9 @@ def told_grids(
 def in_no_sum(
     grids: list[np.ndarray], scaling: TargetScaling, y: np.ndarray, weights: np.ndarray
 ) -> list[np.ndarray]:
-    """Return grids but those of targets of which another is the sum, and more: (n, D).
+    """Return the grids without those of targets that enter another target's sum, of y (n, D).
 
-    What others leave of that is learned, which their values must tell.
+    What is left of the sum is learned, for which their values must be exact.
     """
     root = scaling.untied(y, weights, ~on_grids(grids)).root
     if root is None:

@@ -60,8 +60,8 @@ default="full"
         Standard deviation of every component in the units of y; only for ``"fixed"``.
     hidden_layer_sizes : int, array-like of int or "auto", default="auto"
         Widths of the hidden layers. "auto" is two layers on fewer than 2000 distinct rows, else
-        three, of ``1.25 * sqrt(n)`` units, rounded up to a multiple of 8: at least 24, and at most
-        48, or ``48 * sqrt(D / 3)`` for D > 3 targets. `partial_fit`, which cannot know how many
+        three, of ``1.25 * sqrt(n)`` units, at least 24 and at most 48, or ``48 * sqrt(D / 3)`` for
+        D > 3 targets, rounded up to a multiple of 8. `partial_fit`, which cannot know how many
         rows will come, takes three layers of the largest width.
     activation : {"silu", "relu", "tanh", "logistic", "identity"}, default="silu"
         Activation function of the hidden layers.
@@ -88,30 +88,18 @@ default="full"
     learning_rate_init : float, default=0.01
         Largest step size of Adam.
     alpha : float or "auto", default="auto"
-        Decoupled weight decay (Loshchilov & Hutter 2019). "auto" trains networks for a while, all
-        on fewer than 2000 distinct rows, at most five on more, and compares the log-likelihood of
-        held-out rows under up to three settings of decay and of the frequencies that the embedding
-        of the features starts from. Gains are in nats a target; d is ``8 / sqrt(n)``, for n from
-        256 to 65,536, times ``sqrt(u / 48)`` for layers of u > 48 units:
+        Decoupled weight decay (Loshchilov & Hutter 2019). "auto" lets short trials tell: networks
+        begin with up to three settings of decay and of the frequencies that the embedding of the
+        features starts from, and are compared by the log-likelihood of held-out rows.
 
-        - the usual one is 0.02; or 0.1 with low frequencies on fewer than 2000 distinct rows that
-          are fewer than 20 a feature;
-        - for smooth functions, low frequencies, and
+        - The usual one is 0.02; or 0.1 with low frequencies, on fewer than 2000 distinct rows that
+          are fewer than 20 a feature.
+        - For smooth functions, it is ``8 / sqrt(n)``, or half of that, with low frequencies.
+        - For ragged functions, it is 0.004 with high frequencies, on 2000 distinct rows or more.
 
-          - of one target, ``d / 2`` on fewer than 2000 distinct rows, if that is better by 0.01;
-            else d, if that is better by 0.001;
-          - of two or three, ``d / 2`` on fewer than 10,000, if that is better (by 0.01 on fewer
-            than 2000); else as of one target;
-          - of more, d on fewer than 10,000, if that is better; else as of one target;
-
-        - for ragged functions, 0.004 and high frequencies, on 2000 distinct rows or more, if that
-          is better by 0.01.
-
-        Fewer than five networks must always be better by 0.01. It is the usual one, too, where on
-        2000 rows or more next to nothing is learned; and on fewer, where networks are fewer than
-        five, have learned 0.9 at the fifth check, or where the rows are fewer than 20 a feature
-        and have one target. It is 0.02 without ``early_stopping`` and in `partial_fit`. A number
-        goes with the usual frequencies.
+        Another than the usual one must be clearly better; `skmdn.learning.planning` has by how
+        much, and where nothing is tried. It is 0.02 without ``early_stopping`` and in
+        `partial_fit`. A number goes with the usual frequencies.
     early_stopping : bool, default=True
         Whether each network holds out rows on which training is judged. Without, it is judged on
         the training rows, and may overfit badly.
@@ -161,35 +149,24 @@ default="full"
         Weight decay used. This and the three before stay as they are under "auto" when training
         goes on (``warm_start``, `partial_fit`).
     atoms_ : ndarray of shape (n_atoms,) or (n_atoms, n_outputs)
-        Values of y that many rows share (zeros, limits, grades, counts). A value is common if ten
-        distinct rows have it, or a quarter of all rows where forty are distinct. If there are at
-        most 100 common values and nine rows in ten have one of them, y lies on a grid.
+        Values of y that many rows share (zeros, limits, grades, counts). Of one target these are
 
-        - If three rows in four have a common value, or there are ten distinct rows for each value,
-          on average, and 20 for each feature; and the values are evenly spaced, on a lattice of
-          at most 200 points: all points are atoms; only those seen, if less than a quarter are.
-          Ten values or more may go on beyond an end at which there are less than three rows (by
-          weight): three times as far as the fourth row is from the second, but no farther than a
-          quarter of the range, and not beyond zero.
-        - On another grid, all common values are atoms, as are others that two distinct rows share,
-          unless that makes more than 100.
-        - Otherwise those are atoms that stand out: common values of at least 2 % of the rows, and
-          of five times as many as the value of a typical other row; or of a typical row at no
-          value of a tenth of the rows, if what that has is its own, or has 0.2 % of them at most.
-        - Each of several targets may lie on a lattice, or on another grid if 99 % of the rows are
-          at its values, unless these are too near to be told apart (8 standard deviations of the
-          least variance) or another target is a sum with it: any value of one may meet any of
-          another. These atoms come last, target by target, with NaN for the others.
-        - Of other targets, atoms are combinations of such values that ten distinct rows share.
-          Where a combination is rarer, the target with the most such values is left open (NaN)
-          first. Atoms with NaN come first. A target with more than ``64 / n_outputs`` such values
-          (or 4, if that is more) is always open, and there are at most as many atoms with NaN.
-        - With isotropic noise there are but combinations, of all targets.
+        - all values where y lies on a grid: where three rows in four have a value of at most 200
+          evenly spaced ones that ten rows share, or nine in ten one of at most 100 others. Of
+          evenly spaced ones, as of counts, those that no row has are atoms, too, between the
+          others and somewhat beyond;
+        - else those that stand out: values of at least 2 % of the rows, and five times as common
+          as the value of a typical row.
+
+        Each of several targets may lie on a grid of its own: any of its values may meet any of
+        another. These come last, target by target, with NaN for the others. Of other targets,
+        atoms are combinations that ten rows share; those that leave a target open come first, with
+        NaN there. The rules in full are those of `skmdn.learning.atoms`.
 
         How likely more than four atoms of one target are is a mixture of at most three logistic
         distributions a network, rounded to the atoms (Salimans et al. 2017), and of those that
-        stand out; of several targets on grids, each component is rounded to those, target by
-        target. Empty where components share one variance.
+        stand out; of several targets on grids, each component is rounded to these. Empty where
+        components share one variance.
     line_ : Line or None
         The linear function whose residuals the networks learn, fitted by ridge regression
         (Hoerl & Kennard 1970); ``line_.at(X)`` are its values (n, n_outputs) for an array X. It is
@@ -197,8 +174,8 @@ default="full"
         ``oof_score_`` by more than ``0.5 * sqrt(n_outputs / n)``; on at most 65,536 distinct rows
         and 2**24 numbers, with ``early_stopping``. Of several targets it may be through those
         (``line_.which``) of which it leaves far less than networks do, and zero for the others.
-        What it leaves has no ``atoms_``. With
-        ``warm_start`` it is fitted anew, by `partial_fit` it is kept.
+        What it leaves has no ``atoms_``. With ``warm_start`` it is fitted anew, by `partial_fit`
+        it is kept.
     n_iter_ : int
         Number of passes over the training rows.
     best_iter_ : int

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skmdn._grids import atoms_of_others, in_no_sum, on_grids, told_grids
+from skmdn._grids import atoms_of_others, in_no_sum, on_grids, separable_grids
 from skmdn._scaling import (
     TargetScaling,
     fixed_variance,
@@ -138,7 +138,7 @@ class TargetModel:
         finest = scaling.unit
         if noise.per_target:
             finest = finest * np.sqrt(floors(scaling.in_units(sample)))
-        grids = told_grids(sample, own, noise, n_features, np.sqrt(reg_covar) * finest)
+        grids = separable_grids(sample, own, noise, n_features, np.sqrt(reg_covar) * finest)
         if noise.coupled and are_all:
             grids = in_no_sum(grids, scaling, sample, own)
         atoms = atoms_of_others(grids, sample, own, noise, n_features)

@@ -316,7 +316,10 @@ class MixtureLoss(ArrayParts):
         return None if self.rounding is None else self.rounding.rounded(y, self.reg_covar)
 
     def means(self, raw: Array, factors: Factors = 1.0) -> Array:
-        """Return the mean (E, D, B) of each member's mixtures; factors as in `variances`."""
+        """Return the mean (E, D, B) of each member's mixtures; factors as in `variances`.
+
+        As `components` has it, but without variances and couplings, which would take longest.
+        """
         if self.rounding is not None:
             return self.moments(raw, factors)[0]
         logits, means, _, _, numbers = self.split(raw)

@@ -70,6 +70,6 @@ class Share:
         return losses
 
     def step_in_thread(self, batch: Batch) -> Array:
-        """Step as in `fit`: what a thread ignores is its own."""
+        """Step without warnings, as in `fit`: `np.errstate` holds in its own thread alone."""
         with np.errstate(all="ignore"):
             return self.step(batch)

@@ -318,7 +318,7 @@ class MixtureLoss(ArrayParts):
     def means(self, raw: Array, factors: Factors = 1.0) -> Array:
         """Return the mean (E, D, B) of each member's mixtures; factors as in `variances`.
 
-        As `components` has it, but without variances and couplings, which would take longest.
+        As `components` has it, but without the variances and couplings.
         """
         if self.rounding is not None:
             return self.moments(raw, factors)[0]

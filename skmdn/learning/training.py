@@ -126,7 +126,7 @@ _CLEAR_LOSS = 0.05
 class AveragedAdamW:
     """Adam with decoupled weight decay on one flat vector, and the average of its path.
 
-    A step whose gradient is not finite is not taken.
+    A step whose gradient, or its squared length, is not finite is not taken.
     """
 
     def __init__(self, flat: Tensor, weight_decay: float):
@@ -141,8 +141,7 @@ class AveragedAdamW:
             torch.zeros_like(self.flat),
             torch.zeros_like(self.flat),
         )
-        self.n_steps = self.flat.new_zeros(())
-        self.count = 0
+        self.count, self.n_steps = 0, self.flat.new_zeros(())
 
     def on(self, device: torch.device | str) -> AveragedAdamW:
         """Return a copy on a device."""
@@ -170,15 +169,15 @@ class AveragedAdamW:
     def step(self, gradient: Tensor, learning_rate: float) -> None:
         """Take one step."""
         self.count += 1
-        total = gradient.sum()
-        not_finite = (total - total).nan_to_num_(nan=1.0)  # inf - inf is NaN
+        size = torch.dot(gradient, gradient)
+        not_finite = (size - size).nan_to_num_(nan=1.0)  # inf - inf is NaN
         torch._fused_adamw_(
             [self.flat],
             [gradient],
             [self.first_moment],
             [self.second_moment],
             [],
-            [self.n_steps.add_(1)],
+            [self.n_steps.fill_(self.count)],
             lr=learning_rate * min(1.0, self.count / _WARM_UP),
             beta1=0.9,
             beta2=0.99,

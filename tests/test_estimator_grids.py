@@ -163,6 +163,18 @@ def test_draws_are_at_values(model):
     assert_allclose((draws[..., 1] == 3.0).mean(), (TARGETS[:, 1] == 3.0).mean(), atol=0.06)
 
 
+def test_no_rows_and_far_ones_have_answers(model):
+    nothing = model.predict_mixture(FRESH)[:0]
+    none = np.empty((0, nothing.n_targets))
+    assert nothing.mode().shape == none.shape
+    assert nothing.responsibilities(none).shape == (0, nothing.n_components)
+    assert nothing.condition([0], none[:, :1]).mean().shape == none[:, 1:].shape
+    for d in range(nothing.n_targets):
+        far = TARGETS[:2].astype(float)
+        far[:, d] = 1e200
+        assert np.isneginf(model.score_samples(FRESH[:2], far)).all()
+
+
 def test_the_mode_is_at_values(model):
     point = MDNRegressor(n_estimators=5, random_state=0, point_estimate="mode")
     point.__dict__.update({k: v for k, v in model.__dict__.items() if k != "point_estimate"})

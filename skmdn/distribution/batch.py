@@ -381,9 +381,9 @@ def _check_covariances(covariances: npt.ArrayLike, shape: tuple[int, ...], scala
 
 def _factorised(covariances: Array) -> Scale:
     variances = np.diagonal(covariances, axis1=-2, axis2=-1)
-    asymmetry = np.square(covariances - covariances.swapaxes(-1, -2))
-    largest = variances[..., :, None] * variances[..., None, :]
-    if not (asymmetry <= 1e-12 * largest).all():
+    asymmetry = np.abs(covariances - covariances.swapaxes(-1, -2))
+    sds = np.sqrt(np.maximum(variances, 0.0))
+    if not (asymmetry <= 1e-6 * sds[..., :, None] * sds[..., None, :]).all():
         raise ValueError("covariances must be symmetric with a positive diagonal")
     try:
         return from_covariances(covariances)

@@ -55,9 +55,7 @@ class MixtureDensity(MixtureBatch):
         return mixture._component_logpdf(points)
 
     def _component_logpdf(self, points: Array) -> Array:
-        logpdf = self._scale.logpdf(points[..., None, :], self._means)
-        logpdf[np.isinf(points).any(axis=-1) & ~np.isnan(points).any(axis=-1)] = -np.inf
-        return logpdf
+        return self._scale.logpdf(points[..., None, :], self._means)
 
     def _joint_logpdf(self, points: Array) -> Array:
         """log(w_k N_k(y)), shape (..., n, K), for points (..., n, D)."""

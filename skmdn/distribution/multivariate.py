@@ -167,10 +167,12 @@ def _cholesky(matrix: Array) -> tuple[Array, Rows]:
     positive = np.ones(matrix.shape[:-2], dtype=bool)
     for d in range(matrix.shape[-1]):
         row = lower[..., d, :d]
+        size = np.abs(matrix[..., d, d])
         pivot = matrix[..., d, d] - np.square(row).sum(axis=-1)
-        good = pivot > 1e-13 * np.abs(matrix[..., d, d])
+        good = pivot > 1e-13 * size
         positive &= good
-        root = np.sqrt(np.where(good, pivot, 1.0))
+        # Where there is no factor, something of the size that one would have.
+        root = np.sqrt(np.where(good, pivot, np.where(size == 0.0, 1.0, size)))
         lower[..., d, d] = root
         for e in range(d + 1, matrix.shape[-1]):
             known = (lower[..., e, :d] * row).sum(axis=-1)

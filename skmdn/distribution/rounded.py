@@ -11,6 +11,7 @@ answer. The other targets, and components that are not rounded, are as a normal 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -50,13 +51,16 @@ class Grid(NamedTuple):
         """Log-density at y (..., n, 1) of components that have these m and 1 / s, (n, K)."""
         k = self.nearest(y)
         z = (y - self.values[k]) / self.sd
-        if y[..., 0, 0].size > len(self.values):  # many draws: each value's share is found once
+        if math.prod(y.shape[:-2]) > len(
+            self.values
+        ):  # many draws: each value's share is found once
             ends = self.ends[:, None, None]
             of_values = _log_share(ends[:-1], ends[1:], location, steepness)
             share = of_values[k[..., 0], np.arange(len(location))]
         else:
             share = _log_share(self.ends[k], self.ends[k + 1], location, steepness)
-        return np.asarray(share - 0.5 * (z * z + LOG_2PI) - np.log(self.sd))
+        with np.errstate(over="ignore"):
+            return np.asarray(share - 0.5 * (z * z + LOG_2PI) - np.log(self.sd))
 
     def entropy(self, location: Array, steepness: Array) -> Array:
         """Differential entropy of components, shape (...)."""

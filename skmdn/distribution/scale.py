@@ -42,9 +42,14 @@ class NormalScale:
 
     def logpdf(self, points: Array, means: Array | float) -> Array:
         """Log-density at points (..., D) of components of such means."""
-        with np.errstate(invalid="ignore"):  # inf - inf, where targets are infinite
-            z = self.whiten(points - means)
-        return np.asarray(standard_logpdf(z) - self.log_determinant())
+        # inf - inf, where targets are infinite, or beyond all numbers in standard deviations
+        with np.errstate(over="ignore", invalid="ignore"):
+            residual = points - means
+            logpdf = np.asarray(standard_logpdf(self.whiten(residual)) - self.log_determinant())
+        unknown = np.isnan(logpdf)
+        if unknown.any():
+            logpdf[unknown & ~np.isnan(residual).any(axis=-1)] = -np.inf
+        return logpdf
 
     def exact(self, free: Array) -> Scale:
         """The same with no width where ``free``, (..., D) of 0 and 1, is zero: for draws alone."""

@@ -276,6 +276,30 @@ def test_energy_score_of_isotropic_components_agrees_with_the_quadrature():
     assert_allclose(multivariate.energy_score(*parameters, Diagonal(nearly)), closed, rtol=1e-10)
 
 
+def test_what_is_too_far_off_for_numbers_is_impossible():
+    root = np.diag([1e-150, 1, 1]) @ np.array([[1.0, 0, 0], [1, 1, 0], [1, 1, 1]])
+    mixture = NormalMixture([[1.0]], [[[0.0, 0, 0]]], [[root @ root.T]])
+    far = [[1e200, 0, 0], [-1e200, 1, 0], [0, np.inf, 0], [np.inf, -np.inf, 0]]
+    assert_array_equal(mixture.logpdf(np.array(far)[:, None])[:, 0], -np.inf)
+    assert np.isnan(mixture.logpdf([[np.inf, np.nan, 0.0]])).all()
+    apart = NormalMixture([[1.0]], [[[-1e308, 0, 0]]], [[np.eye(3) + 0.5]])
+    assert apart.logpdf([[1.7e308, 0, 0]]) == -np.inf
+
+
+@pytest.mark.parametrize("unit", [1e-90, 1e90])
+def test_questions_to_several_targets_have_no_unit(unit):
+    """Not even warnings, of matrices that have no factor or of squares."""
+    rng = np.random.default_rng(0)
+    means, factors = rng.normal(size=(20, 6, 3)), rng.normal(size=(20, 6, 3, 3))
+    covariances = factors @ factors.swapaxes(-1, -2) + 0.05 * np.eye(3)
+    weights = rng.dirichlet(np.ones(6), 20)
+    plain = NormalMixture(weights, means, covariances)
+    scaled = NormalMixture(weights, unit * means, unit**2 * covariances)
+    assert_allclose(scaled.mode() / unit, plain.mode(), rtol=1e-6, atol=1e-6)
+    y = plain.sample(random_state=0)
+    assert_allclose(scaled.logpdf(unit * y) + 3 * np.log(unit), plain.logpdf(y), atol=1e-9)
+
+
 def test_what_is_infinitely_far_off_scores_infinity():
     mixture = random_mixture(2)
     y = mixture.sample(random_state=0)

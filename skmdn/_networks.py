@@ -12,7 +12,7 @@ from scipy.stats import norm
 from skmdn._conformal import PredictionSets
 from skmdn._line import Line
 from skmdn._out_of_fold import HeldOut, fingerprints
-from skmdn._pooling import grids_of, pooled, rounded, values_of
+from skmdn._pooling import atom_weights, grids_of, pooled, rounded, values_of
 from skmdn._prediction import row_blocks
 from skmdn._targets import TargetModel
 from skmdn.distribution.mixture import NormalMixture
@@ -119,23 +119,9 @@ class NetworkMixtures(PredictionSets):
         >>> bool(abs(model.predict_atoms(X).mean() - 0.4) < 0.05)
         True
         """
-
-        def atom_weights(mixture):
-            """Add up what the members give them."""
-            counts, (n_learned, n_still) = self._loss.counts, self._n_components()
-            learned, still = np.split(mixture.weights, [n_learned], axis=1)
-            of_members = learned.reshape(len(mixture), -1, self._loss.n_components)
-            # Where there are atoms, the last that stays is the widest.
-            of_components = np.column_stack([of_members.sum(axis=1), still[:, : n_still - 1]])
-            first = of_components.shape[1] - sum(counts)
-            starts = first + np.cumsum([0, *counts])[:-1]
-            found = [np.add.reduceat(of_components, starts, axis=1)] if counts else []
-            # A marginal has the values of its grid last.
-            sizes = [(d, len(grid)) for d, grid in enumerate(self._targets.grids) if len(grid)]
-            found += [mixture.marginal(d).weights[:, -size:] for d, size in sizes]
-            return np.concatenate([of_components[:, :0], *found], axis=1)
-
-        return self._answers(X, atom_weights)
+        return self._answers(
+            X, lambda m: atom_weights(m, self._loss, self._targets.grids, self.n_estimators_)
+        )
 
     def predict_variance_decomposition(self, X):
         """Split the conditional variance by the law of total variance.

@@ -1,10 +1,18 @@
-"""Mixtures of several networks pooled to one, and what in it is the same for all of them."""
+"""Mixtures of several networks pooled to one.
+
+Its components come network by network; of each, those at open atoms are last. Behind them are
+those that all networks share: one at each atom that leaves nothing open, the wide one, where there
+are atoms or outliers, and one for gross errors, where there is next to no noise.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from skmdn._targets import TargetModel
+from skmdn.distribution.mixture import NormalMixture
 from skmdn.distribution.rounded import Grid, Rounded
 from skmdn.distribution.scale import Diagonal, Scale, Triangular
 from skmdn.learning.loss import MixtureLoss
@@ -84,6 +92,24 @@ def values_of(
     of_members = found[:n_learned].reshape(n_members, loss.n_components, -1)
     of_members[:, loss.n_components - sum(counts) :] = are_open.repeat(counts, axis=0)
     return found
+
+
+def atom_weights(
+    mixture: NormalMixture, loss: MixtureLoss, grids: Sequence[np.ndarray], n_members: int
+) -> np.ndarray:
+    """Return how likely pooled mixtures are to be at atoms, and at the values of grids: (n, A)."""
+    counts, n_learned = loss.counts, n_members * loss.n_components
+    learned, shared = np.split(mixture.weights, [n_learned], axis=1)
+    of_members = learned.reshape(len(mixture), n_members, loss.n_components).sum(axis=1)
+    at_closed = shared[:, : len(counts) - len(loss.open_counts)]
+    of_components = np.column_stack([of_members, at_closed])
+    first = of_components.shape[1] - sum(counts)
+    starts = first + np.cumsum([0, *counts])[:-1]
+    found = [np.add.reduceat(of_components, starts, axis=1)] if counts else []
+    # A marginal has the values of its grid last.
+    sizes = [(d, len(grid)) for d, grid in enumerate(grids) if len(grid)]
+    found += [mixture.marginal(d).weights[:, -size:] for d, size in sizes]
+    return np.concatenate([of_components[:, :0], *found], axis=1)
 
 
 def grids_of(loss: MixtureLoss, targets: TargetModel) -> dict[int, Grid]:

@@ -33,7 +33,7 @@ class HeldOut(NamedTuple):
         """Raise an error unless these (n,) are the fingerprints of the data."""
         # Weights of zero leave none; in single precision, X is rounded.
         known = self.positions >= 0
-        others = known & ~np.isclose(marks, self.marks[self.positions], atol=1e-3)
+        others = known & ~np.isclose(marks, self.marks[self.positions], atol=1e-2)
         if others.any():
             raise ValueError(
                 "X must be the rows that fit was given, in the same order; row "

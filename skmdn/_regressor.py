@@ -94,11 +94,11 @@ default="full"
 
         - The usual one is 0.02; or 0.1 with low frequencies, on fewer than 2000 distinct rows that
           are fewer than 20 a feature.
-        - For smooth functions, it is ``8 / sqrt(n)``, or half of that, with low frequencies.
+        - For smooth functions, it is about ``8 / sqrt(n)``, or half of that, with low frequencies.
         - For ragged functions, it is 0.004 with high frequencies, on 2000 distinct rows or more.
 
-        Another than the usual one must be clearly better; `skmdn.learning.planning` has by how
-        much, and where nothing is tried. It is 0.02 without ``early_stopping`` and in
+        Another than the usual one must be better; `skmdn.learning.planning` has by how much, and
+        where nothing is tried. It is 0.02 without ``early_stopping`` and in
         `partial_fit`. A number goes with the usual frequencies.
     early_stopping : bool, default=True
         Whether each network holds out rows on which training is judged. Without, it is judged on
@@ -152,7 +152,8 @@ default="full"
         Values of y that many rows share (zeros, limits, grades, counts). Of one target these are
 
         - all values where y lies on a grid: where three rows in four have a value of at most 200
-          evenly spaced ones that ten rows share, or nine in ten one of at most 100 others. Of
+          evenly spaced ones that ten rows share, or nine in ten one of at most 100 others; or
+          there are ten rows for each evenly spaced one, and 20 for each feature. Of these
           evenly spaced ones, as of counts, those that no row has are atoms, too, between the
           others and somewhat beyond;
         - else those that stand out: values of at least 2 % of the rows, and five times as common
@@ -161,7 +162,8 @@ default="full"
         Each of several targets may lie on a grid of its own: any of its values may meet any of
         another. These come last, target by target, with NaN for the others. Of other targets,
         atoms are combinations that ten rows share; those that leave a target open come first, with
-        NaN there. The rules in full are those of `skmdn.learning.atoms`.
+        NaN there. With isotropic noise there are but combinations, of all targets. The rules in
+        full are those of `skmdn.learning.atoms`, `skmdn.learning.lattices` and `skmdn._grids`.
 
         How likely more than four atoms of one target are is a mixture of at most three logistic
         distributions a network, rounded to the atoms (Salimans et al. 2017), and of those that

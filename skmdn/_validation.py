@@ -121,10 +121,10 @@ def check_groups(groups, n_rows: int) -> np.ndarray | None:
     """Return labels (n,) that can be sorted, or an error that names them."""
     if groups is None:
         return None
-    shape = np.shape(groups)
-    if len(shape) != 1 and shape[1:] != (1,):
-        raise ValueError(f"groups must be one label a row; got an array of shape {shape}")
     with naming("groups"):
+        shape = np.shape(groups)
+        if len(shape) != 1 and shape[1:] != (1,):
+            raise ValueError(f"groups must be one label a row; got an array of shape {shape}")
         labels = column_or_1d(groups)
         if len(labels) != n_rows:
             raise ValueError(f"groups has {len(labels)} labels for {n_rows} rows")

@@ -92,13 +92,14 @@ class ConditionalDensityDisplay(Display):
         """
         pyplot(cls)
         X = X if hasattr(X, "shape") else np.asarray(X)
-        names = getattr(X, "columns", range(X.shape[1]))
+        X = X.tocsr() if hasattr(X, "tocsr") else X
         try:
+            names = getattr(X, "columns", range(X.shape[1]))
             x = _safe_indexing(X, feature, axis=1)
             name = feature if isinstance(feature, str) else names[feature]
         except (IndexError, KeyError, TypeError, ValueError):
             raise ValueError(f"feature must be a column of X; got {feature!r}") from None
-        x = np.ravel(x.toarray() if hasattr(x, "toarray") else x)
+        x = x.toarray().ravel() if hasattr(x, "toarray") else x
         kwargs.setdefault("n_neighbors", 1 if X.shape[1] == 1 else 20)
         kwargs.setdefault("x_name", name if isinstance(name, str) else f"feature {feature}")
         return cls.from_predictions(y, predict_mixture(estimator, X), x=x, **kwargs)

@@ -225,7 +225,7 @@ class JointMixture(OneTargetMixture):
             return self.crps(y)
         mixture, points = self._merged()._meet(y)
         far = np.asarray(np.isinf(points).any(axis=-1))
-        points = np.where(far[..., None], 0.0, points)
+        points = np.where(np.isinf(points), 0.0, points)
         if n_samples is None and isinstance(self._scale, Rounded):
             n_samples, random_state = DRAWS, 0 if random_state is None else random_state
         width = mixture.n_components * PAIRS
@@ -240,7 +240,7 @@ class JointMixture(OneTargetMixture):
             else:
                 pairs = part._draw(n_samples, rng), part._draw(n_samples, rng)
                 score[..., rows] = multivariate.drawn_energy_score(here, *pairs)
-        score[far] = np.inf
+        score[far & ~np.isnan(score)] = np.inf
         return score
 
     def _parts(self, numbers_per_row: int) -> Iterator[Self]:

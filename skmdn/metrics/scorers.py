@@ -80,7 +80,7 @@ def predict_mixture(estimator: Any, X: Any) -> NormalMixture:
         return predict_mixture(estimator[-1], X)
     if not hasattr(estimator, "predict_mixture"):
         raise TypeError(
-            f"estimator must have predict_mixture; got {type(estimator).__name__} "
-            "(for its own score, scoring=None)"
+            f"estimator must have predict_mixture, or be a search that is fitted; got "
+            f"{type(estimator).__name__} (for its own score, scoring=None)"
         )
     return estimator.predict_mixture(X)

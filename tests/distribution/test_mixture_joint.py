@@ -306,6 +306,7 @@ def test_what_is_infinitely_far_off_scores_infinity():
     expected = mixture.energy_score(y)
     expected[1], y[1, 0] = np.inf, -np.inf
     assert_array_equal(mixture.energy_score(y), expected)
+    assert np.isnan(mixture[0].energy_score([[np.nan, np.inf]])).all()
     assert np.isinf(mixture.energy_score(y, n_samples=10, random_state=0)).tolist() == [
         False,
         True,
@@ -337,3 +338,9 @@ def test_energy_score_does_not_depend_on_blocks_or_leading_axes():
     assert_allclose(drawn, scores, rtol=0.6)
     with pytest.raises(ValueError, match="n_samples must be a positive integer; got -1"):
         mixture.energy_score(y, n_samples=-1)
+
+
+def test_a_matrix_of_zeros_has_no_factor_and_no_warning():
+    lower, positive = multivariate._cholesky(np.zeros((1, 2, 2)))
+    assert not positive.any()
+    assert np.isfinite(lower).all()

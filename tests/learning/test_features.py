@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -62,17 +64,24 @@ def few_values(n, rng):
 
 
 def two_far_values(n, rng):
-    return rng.choice([-8e307, 8e307], size=n)
+    return rng.choice([-1.7e308, 1.7e308], size=n)
 
 
 def far_values(n, rng):
     return 1e300 * rng.normal(size=n)
 
 
+def subnormal_values(n, rng):
+    return np.exp(-(rng.uniform(0.0, 6.0, size=n) ** 4))
+
+
 KINDS = [skewed, constant_values, few_values, two_far_values, far_values]
 
 
-@pytest.mark.parametrize("kinds", [KINDS, [skewed], [constant_values, two_far_values]])
+@pytest.mark.parametrize(
+    "kinds",
+    [KINDS, [skewed], [constant_values, few_values], [two_far_values], [skewed, subnormal_values]],
+)
 def test_many_rows_have_the_scores_that_each_has_alone(kinds):
     rng = np.random.default_rng(0)
     X = np.column_stack([kind(1000, rng) for kind in kinds])
@@ -84,13 +93,20 @@ def test_many_rows_have_the_scores_that_each_has_alone(kinds):
     assert_array_equal(features.transform(many), np.vstack(alone))
 
 
-def test_values_whose_difference_overflows_have_scores():
-    X = 1.7e308 * rng.choice([-1.0, 1.0], size=(400, 1))
-    features = NormalScores(X, np.ones(400))
-    score = features.transform(X)
-    assert_array_equal(score, np.vstack([features.transform(row[None]) for row in X]))
-    halfway = features.transform(0.5 * X)
-    assert (np.abs(halfway) <= np.abs(score).max()).all()
+def test_features_whose_slopes_overflow_have_predictions():
+    rng = np.random.default_rng(0)
+    t = rng.uniform(0.0, 6.0, size=2400)
+    X = np.column_stack([np.exp(-(t**4)), rng.normal(size=2400)])
+    model = MDNRegressor(n_estimators=1, max_iter=2, random_state=0).fit(X[:240], t[:240])
+    assert np.isfinite(model.predict(X[:240])).all()
+
+
+def test_a_pickle_has_knots_alone():
+    features = NormalScores(X, ONES)
+    before = pickle.dumps(features)
+    scores = features.transform(np.tile(X, (10, 1)))
+    assert pickle.dumps(features) == before
+    assert_array_equal(pickle.loads(before).transform(np.tile(X, (10, 1))), scores)
 
 
 # --- contrasts -----------------------------------------------------------------------------------
@@ -213,7 +229,9 @@ def test_what_two_features_differ_by_may_be_all_that_matters():
     assert model.score(X[1000:], y[1000:]) > -stats.norm(0, 0.2).entropy() - 0.1
 
 
-def test_training_rows_are_known_again_in_single_precision():
+@pytest.mark.parametrize("seed", [0, 28, 61])  # of two, some values are nearly the same
+def test_training_rows_are_known_again_in_single_precision(seed):
+    rng = np.random.default_rng(seed)
     start = rng.uniform(0.0, 1e6, size=300)
     X = np.column_stack([start, start + rng.gamma(2.0, 100.0, size=300)])
     model = MDNRegressor(n_estimators=5, max_iter=5, random_state=0).fit(X, X[:, 0])

@@ -22,6 +22,8 @@ from .contrasts import Contrasts
 _KNOTS = 256
 #: Numbers from which on looking up all features in step takes less time than one after the other.
 _MANY = 2000
+#: Distance of two knots, at least: of nearer ones, the slope would overflow.
+_LEAST_DISTANCE = 1e-306
 #: Ranks, from 0 to 1, are at least this far from the ends.
 _LEAST_RANK = 1e-9
 
@@ -126,4 +128,6 @@ def _knots(column: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndar
         scores = np.linspace(ndtri(ranks[0]), ndtri(ranks[-1]), _KNOTS)
         kept = np.unique(np.searchsorted(ndtri(ranks), scores).clip(0, len(values) - 1))
         values, ranks = values[kept], ranks[kept]
-    return values, ndtri(ranks)
+    with np.errstate(over="ignore"):
+        apart = np.append(True, np.diff(values) >= _LEAST_DISTANCE)
+    return values[apart], ndtri(ranks[apart])

@@ -97,8 +97,8 @@ def test_features_whose_slopes_overflow_have_predictions():
     rng = np.random.default_rng(0)
     t = rng.uniform(0.0, 6.0, size=2400)
     X = np.column_stack([np.exp(-(t**4)), rng.normal(size=2400)])
-    model = MDNRegressor(n_estimators=1, max_iter=2, random_state=0).fit(X[:240], t[:240])
-    assert np.isfinite(model.predict(X[:240])).all()
+    model = MDNRegressor(n_estimators=1, max_iter=2, random_state=0).fit(X[:1200], t[:1200])
+    assert np.isfinite(model.predict(X)).all()
 
 
 def test_a_pickle_has_knots_alone():

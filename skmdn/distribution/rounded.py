@@ -51,9 +51,8 @@ class Grid(NamedTuple):
         """Log-density at y (..., n, 1) of components that have these m and 1 / s, (n, K)."""
         k = self.nearest(y)
         z = (y - self.values[k]) / self.sd
-        if math.prod(y.shape[:-2]) > len(
-            self.values
-        ):  # many draws: each value's share is found once
+        n_sets = math.prod(y.shape[:-2])
+        if n_sets > len(self.values):  # many draws: each value's share is found once
             ends = self.ends[:, None, None]
             of_values = _log_share(ends[:-1], ends[1:], location, steepness)
             share = of_values[k[..., 0], np.arange(len(location))]

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from skmdn.distribution.batch import check_count
 from skmdn.distribution.mixture import NormalMixture
+from skmdn.metrics._rows import check_target
 from skmdn.metrics.scorers import predict_mixture
-from skmdn.metrics.scores import check_target
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 
 from skmdn.distribution.batch import check_count
-from skmdn.metrics.scores import pit_values
+from skmdn.metrics.calibration import pit_values
 
 from .base import Display
 

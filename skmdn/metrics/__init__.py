@@ -9,18 +9,20 @@ What does not fit the mixture raises a `ValueError` that names the argument.
 ``SCORERS`` holds those that rank models, larger is better, for ``GridSearchCV(scoring=...)``.
 """
 
-from skmdn.metrics.scorers import SCORERS, MixtureScorer, make_mixture_scorer
-from skmdn.metrics.scores import (
+from skmdn.metrics.calibration import (
     calibration_error,
-    crps,
-    energy_score,
     interval_coverage,
-    interval_score,
-    negative_log_likelihood,
-    pinball_loss,
     pit_values,
     region_coverage,
     sharpness,
+)
+from skmdn.metrics.scorers import SCORERS, MixtureScorer, make_mixture_scorer
+from skmdn.metrics.scores import (
+    crps,
+    energy_score,
+    interval_score,
+    negative_log_likelihood,
+    pinball_loss,
 )
 
 __all__ = [

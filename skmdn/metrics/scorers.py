@@ -9,8 +9,8 @@ from sklearn.metrics._scorer import _BaseScorer
 from sklearn.pipeline import Pipeline
 
 from skmdn.distribution.mixture import NormalMixture
+from skmdn.metrics.calibration import calibration_error
 from skmdn.metrics.scores import (
-    calibration_error,
     crps,
     energy_score,
     interval_score,
@@ -51,6 +51,11 @@ def make_mixture_scorer(
         A loss, the default, changes its sign.
     **kwargs
         Further arguments of the score, such as ``coverage=0.5``.
+
+    Returns
+    -------
+    MixtureScorer
+        Larger is better; in the units of the score.
 
     Examples
     --------

@@ -75,6 +75,19 @@ class NetworkMixtures(PredictionSets):
             If these are not the rows `fit` was given, in the same order, or some row was held out
             by no network: that takes ``early_stopping`` and a ``validation_fraction`` of at least
             ``1 / n_estimators_``.
+        NotFittedError
+            Before `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skmdn import MDNRegressor
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.uniform(-1, 1, size=(60, 2))
+        >>> y = np.sin(9 * X).sum(axis=1) + 0.1 * rng.normal(size=60)
+        >>> model = MDNRegressor(n_estimators=5, random_state=0).fit(X, y)
+        >>> bool(model.oof_mixture(X).logpdf(y).mean() < model.score(X, y))
+        True
         """
         X = self._check_rows(X)
         holders, line_shift = self._holders(X), self._line_shift_left_out()

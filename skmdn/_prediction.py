@@ -65,6 +65,16 @@ class LogLikelihoodScore(RowChecks):
             Before `fit`.
         ValueError
             If X or y are not as they were in `fit`, or weights are negative or all zero.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skmdn import MDNRegressor
+        >>> X = np.linspace(-1, 1, 200)[:, None]
+        >>> y = X[:, 0] + 0.1 * np.random.default_rng(0).normal(size=200)
+        >>> model = MDNRegressor(n_estimators=1, random_state=0).fit(X, y)
+        >>> model.score(X, y)  # the true density has 0.9
+        0.9
         """
         # Without a y, `score_samples` would return the negative entropy.
         log_density = self.score_samples(X, check_targets(y))
@@ -118,6 +128,18 @@ class MixturePredictions(LogLikelihoodScore):
             Before `fit`.
         ValueError
             If X is not as it was in `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skmdn import MDNRegressor
+        >>> X = np.linspace(-1, 1, 200)[:, None]
+        >>> y = X[:, 0] + 0.1 * np.random.default_rng(0).normal(size=200)
+        >>> model = MDNRegressor(n_estimators=1, random_state=0).fit(X, y)
+        >>> model.predict([[0.5]])
+        array([0.5])
+        >>> model.predict([[0.5]], return_std=True)
+        (array([0.5]), array([0.1]))
         """
         if self.point_estimate not in POINT_ESTIMATES:  # set since fit, which would have told
             told = f"{', '.join(POINT_ESTIMATES)}; got {self.point_estimate!r}"
@@ -154,6 +176,16 @@ class MixturePredictions(LogLikelihoodScore):
             Before `fit`.
         ValueError
             If X is not as it was in `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skmdn import MDNRegressor
+        >>> X = np.linspace(-1, 1, 200)[:, None]
+        >>> y = X[:, 0] + 0.1 * np.random.default_rng(0).normal(size=200)
+        >>> model = MDNRegressor(n_estimators=1, random_state=0).fit(X, y)
+        >>> model.predict_mixture([[0.5]]).cdf(0.5)  # as likely less as more
+        array([0.5])
         """
         X = self._check_rows(X)
         return NormalMixture.concatenate([mixture for _, mixture in self._mixture_blocks(X)])
@@ -174,8 +206,21 @@ class MixturePredictions(LogLikelihoodScore):
 
         Raises
         ------
+        NotFittedError
+            Before `fit`.
         ValueError
-            If a level is not inside (0, 1), or levels have several axes.
+            If a level is not inside (0, 1), or levels have several axes; or if X is not as it was
+            in `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skmdn import MDNRegressor
+        >>> X = np.linspace(-1, 1, 200)[:, None]
+        >>> y = X[:, 0] + 0.1 * np.random.default_rng(0).normal(size=200)
+        >>> model = MDNRegressor(n_estimators=1, random_state=0).fit(X, y)
+        >>> model.predict_quantiles([[0.5]], quantiles=[0.1, 0.5, 0.9])
+        array([[0.4, 0.5, 0.6]])
         """
         levels = quantile_levels(quantiles)
         return self._answers(X, lambda m: per_target(m, lambda one: one.ppf(levels).T))
@@ -198,6 +243,16 @@ class MixturePredictions(LogLikelihoodScore):
             Before `fit`.
         ValueError
             If X is not as it was in `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skmdn import MDNRegressor
+        >>> X = np.linspace(-1, 1, 200)[:, None]
+        >>> y = X[:, 0] + 0.1 * np.random.default_rng(0).normal(size=200)
+        >>> model = MDNRegressor(n_estimators=1, random_state=0).fit(X, y)
+        >>> model.predict_var([[0.5]])
+        array([0.01])
         """
         return self._answers(X, NormalMixture.var)
 
@@ -219,6 +274,17 @@ class MixturePredictions(LogLikelihoodScore):
             Before `fit`.
         ValueError
             If X is not as it was in `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skmdn import MDNRegressor
+        >>> rng = np.random.default_rng(0)
+        >>> X, noise = np.linspace(-1, 1, 200)[:, None], rng.normal(size=(200, 2))
+        >>> y = X + np.column_stack([noise[:, 0], noise.sum(axis=1)])
+        >>> model = MDNRegressor(n_estimators=1, random_state=0).fit(X, y)
+        >>> bool((model.predict_cov(X)[:, 0, 1] > 0.5).all())
+        True
         """
         return self._answers(X, NormalMixture.cov)
 
@@ -244,6 +310,17 @@ class MixturePredictions(LogLikelihoodScore):
             Before `fit`.
         ValueError
             If X is not as it was in `fit`, or ``n_samples`` is not positive.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skmdn import MDNRegressor
+        >>> X = np.linspace(-1, 1, 200)[:, None]
+        >>> y = X[:, 0] + 0.1 * np.random.default_rng(0).normal(size=200)
+        >>> model = MDNRegressor(n_estimators=1, random_state=0).fit(X, y)
+        >>> draws = model.sample([[0.5]], n_samples=1000, random_state=0)
+        >>> draws.shape, float(draws.mean().round(1)), float(draws.std().round(1))
+        ((1000, 1), 0.5, 0.1)
         """
         rng = generator(random_state)
         axis = 0 if n_samples is None else 1
@@ -270,6 +347,17 @@ class MixturePredictions(LogLikelihoodScore):
             Before `fit`.
         ValueError
             If X or y are not as they were in `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skmdn import MDNRegressor
+        >>> X = np.linspace(-1, 1, 200)[:, None]
+        >>> y = X[:, 0] + 0.1 * np.random.default_rng(0).normal(size=200)
+        >>> model = MDNRegressor(n_estimators=1, random_state=0).fit(X, y)
+        >>> near, far = model.score_samples([[0.5], [0.5]], [0.5, 1.0])
+        >>> bool(near > far + 5)
+        True
         """
         if y is None:
             return -self._answers(X, lambda mixture: mixture.entropy(random_state=0))

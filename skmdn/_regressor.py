@@ -343,6 +343,16 @@ default="full"
         ------
         TypeError, ValueError
             If an argument or parameter is not what it may be; the message says which and why.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skmdn import MDNRegressor
+        >>> X = np.linspace(-1, 1, 200)[:, None]
+        >>> y = X[:, 0] + 0.1 * np.random.default_rng(0).normal(size=200)
+        >>> model = MDNRegressor(n_estimators=1, random_state=0).fit(X, y)
+        >>> model.n_iter_ < 1000, model.stop_reason_
+        (True, 'converged')
         """
         continued = self.warm_start and hasattr(self, "network_")
         with torch.no_grad(), np.errstate(all="ignore"):  # what is no number is not taken
@@ -375,6 +385,18 @@ default="full"
         ------
         ValueError
             As for `fit`, or if what decides the sizes of networks is another than before.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skmdn import MDNRegressor
+        >>> rng = np.random.default_rng(0)
+        >>> model = MDNRegressor(n_estimators=1, random_state=0)
+        >>> for _ in range(20):
+        ...     X = rng.uniform(-1, 1, size=(500, 1))
+        ...     model = model.partial_fit(X, np.abs(X[:, 0]) + 0.1 * rng.normal(size=500))
+        >>> model.predict([[-0.5], [0.5]]).round(1)
+        array([0.5, 0.5])
         """
         with torch.no_grad(), np.errstate(all="ignore"):
             return replaced(self, lambda model: model._partial_fit(X, y, sample_weight))

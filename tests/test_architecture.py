@@ -44,7 +44,8 @@ ARROWS = [
     (r"skmdn\.display(\..+)?", rf"skmdn\.(display|metrics)\..+|{DISTRIBUTION}"),
     (r"skmdn\._validation", DISTRIBUTION),
     (r"skmdn\._prediction", rf"skmdn\._validation|{DISTRIBUTION}"),
-    (r"skmdn\._conformal", rf"skmdn\._prediction|{DISTRIBUTION}"),
+    (r"skmdn\._conformity", DISTRIBUTION),
+    (r"skmdn\._conformal", rf"skmdn\._(conformity|prediction)|{DISTRIBUTION}"),
     (r"skmdn\._(scaling|line)", ROWS),
     (r"skmdn\._grids", rf"skmdn\._scaling|{LEARNING}"),
     (r"skmdn\._targets", rf"skmdn\._(grids|scaling)|{LEARNING}"),
@@ -68,7 +69,7 @@ LIBRARIES = [
     (r"skmdn\.learning\.threads", {"torch", "threadpoolctl"}, set()),
     (rf"(?!skmdn\.learning\.threads$){LEARNING}", NUMERIC | {"torch"}, set()),
     (
-        r"skmdn\.(_validation|_prediction|_conformal|_scaling|_line|_residuals|_grids|_targets|_pooling|_out_of_fold|metrics(\..+)?)",
+        r"skmdn\.(_validation|_prediction|_conformity|_conformal|_scaling|_line|_residuals|_grids|_targets|_pooling|_out_of_fold|metrics(\..+)?)",
         NUMERIC,
         set(),
     ),

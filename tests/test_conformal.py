@@ -13,11 +13,11 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from skmdn import MDNRegressor, NormalMixture
-from skmdn._conformal import (
-    PredictionSets,
-    _majority,
+from skmdn._conformal import PredictionSets
+from skmdn._conformity import (
     interval,
     interval_scores,
+    majority,
     region,
     region_scores,
     threshold,
@@ -284,25 +284,26 @@ def test_region_probability_is_the_probability_of_the_region_through_y():
 def test_a_majority_holds_what_more_than_half_hold():
     mixtures = [wild(200, 3, seed=seed) for seed in range(5)]
     regions = [mixture.region(0.6) for mixture in mixtures]
-    majority = _majority(regions)
+    held_by_most = majority(regions)
     grid = np.linspace(-12, 12, 4001)
     votes = sum(np.stack([in_sets(r, np.full(200, y)) for y in grid]).astype(int) for r in regions)
-    held = np.stack([in_sets(majority, np.full(200, y)) for y in grid])
+    held = np.stack([in_sets(held_by_most, np.full(200, y)) for y in grid])
     np.testing.assert_array_equal(held, votes > 2.5)
-    assert 0 in majority.counts
-    assert majority.counts.max() > 1
-    np.testing.assert_array_equal(majority.counts, (~np.isnan(majority.intervals[..., 0])).sum(1))
-    assert _majority(regions[:1]) is regions[0]
+    assert 0 in held_by_most.counts
+    assert held_by_most.counts.max() > 1
+    there = ~np.isnan(held_by_most.intervals[..., 0])
+    np.testing.assert_array_equal(held_by_most.counts, there.sum(1))
+    assert majority(regions[:1]) is regions[0]
 
 
 def test_a_point_that_most_regions_are_is_what_the_majority_holds():
     point, none = np.array([1]), np.array([np.nan])
     same = [Region(np.array([[[1.0, 1.0]]]), point, none)] * 3
-    found = _majority(same)
+    found = majority(same)
     assert found.counts == 1
     np.testing.assert_array_equal(found.intervals, [[[1.0, 1.0], *[[np.nan] * 2] * 2]])
     wide = Region(np.array([[[1.0, 2.0]]]), point, none)
-    np.testing.assert_array_equal(_majority([*same[:2], wide]).intervals[0, 0], [1.0, 1.0])
+    np.testing.assert_array_equal(majority([*same[:2], wide]).intervals[0, 0], [1.0, 1.0])
 
 
 def test_bimodal_sets_stay_unions_shorter_than_any_interval():

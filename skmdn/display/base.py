@@ -39,7 +39,32 @@ class Display:
 
     @classmethod
     def from_estimator(cls, estimator: Any, X: Any, y: ArrayLike, **kwargs: Any) -> Self:
-        """Predict the rows of X, and go on as in `from_predictions`."""
+        """Predict the rows of X, and compare what happened with it.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted, with `predict_mixture`; or a search or pipeline that ends in such a one.
+        X : array-like or sparse matrix of shape (n, n_features)
+        y : array-like of shape (n,) or (n, D)
+            Observed targets.
+        **kwargs
+            As `from_predictions` takes them.
+
+        Returns
+        -------
+        Display
+            The display itself, drawn.
+
+        Raises
+        ------
+        TypeError
+            If the estimator has no `predict_mixture`.
+        ValueError
+            As for `from_predictions`.
+        ImportError
+            Without matplotlib.
+        """
         pyplot(cls)
         return cls.from_predictions(y, predict_mixture(estimator, X), **kwargs)
 
@@ -47,12 +72,48 @@ class Display:
     def from_predictions(
         cls, y_true: ArrayLike, mixture: NormalMixture, *, target: int | None = None, **kwargs: Any
     ) -> Self:
-        """Compare what happened with what was predicted; other arguments are those of `plot`."""
+        """Compare what happened with what was predicted.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n,) or (n, D)
+            Observed targets.
+        mixture : NormalMixture
+            Predicted distributions, one a row.
+        target : int, default=None
+            Which target to show, of several.
+        **kwargs
+            As `plot` takes them.
+
+        Returns
+        -------
+        Display
+            The display itself, drawn.
+
+        Raises
+        ------
+        ValueError
+            If ``y_true`` has no rows, is not finite or not shaped like the mixture; or if the
+            target is none of those there are, or not told where there are several.
+        ImportError
+            Without matplotlib.
+        """
         pyplot(cls)
         return cls(y_true=y_true, mixture=mixture, target=target).plot(**kwargs)
 
     def plot(self, ax: Axes | None = None) -> Self:
-        """Draw on these axes, or in a figure of its own."""
+        """Draw.
+
+        Parameters
+        ----------
+        ax : Axes, default=None
+            None for a figure of its own.
+
+        Returns
+        -------
+        Display
+            The display itself.
+        """
         raise NotImplementedError
 
     def _begin(self, ax: Axes | None) -> Any:

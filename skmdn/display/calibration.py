@@ -64,6 +64,16 @@ class PITDisplay(Display):
         n_bins : int, default=10
         **kwargs
             Passed to `Axes.hist`.
+
+        Returns
+        -------
+        PITDisplay
+            The display itself.
+
+        Raises
+        ------
+        ValueError
+            If ``n_bins`` is no positive integer.
         """
         share = 1 / check_count("n_bins", n_bins)
         expected = len(self.y_true) * share
@@ -123,6 +133,16 @@ class CoverageDisplay(Display):
             What the legend calls the curve.
         **kwargs
             Passed to `Axes.plot`.
+
+        Returns
+        -------
+        CoverageDisplay
+            The display itself.
+
+        Raises
+        ------
+        ValueError
+            If ``n_levels`` is no positive integer.
         """
         levels = np.arange(1, check_count("n_levels", n_levels) + 1) / (n_levels + 1)
         off_centre = 2.0 * np.abs(pit_values(self.y_true, self.mixture) - 0.5)

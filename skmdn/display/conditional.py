@@ -82,13 +82,30 @@ class ConditionalDensityDisplay(Display):
 
         Parameters
         ----------
-        estimator : fitted estimator
-        X : array or frame of shape (n, n_features)
+        estimator : object
+            Fitted, with `predict_mixture`; or a search or pipeline that ends in such a one.
+        X : array, frame or sparse matrix of shape (n, n_features)
         y : array-like of shape (n,) or (n, D)
+            Observed targets.
         feature : int or str, default=0
             The column of X, by position or name.
         **kwargs
-            Those of `from_predictions`; of several features, ``n_neighbors`` is 20 unless given.
+            As `from_predictions` takes them; of several features, ``n_neighbors`` is 20 unless
+            given.
+
+        Returns
+        -------
+        ConditionalDensityDisplay
+            The display itself, drawn.
+
+        Raises
+        ------
+        TypeError
+            If the estimator has no `predict_mixture`.
+        ValueError
+            If the feature is no column of X, and as for `from_predictions`.
+        ImportError
+            Without matplotlib.
         """
         pyplot(cls)
         X = X if hasattr(X, "shape") else np.asarray(X)
@@ -116,7 +133,28 @@ class ConditionalDensityDisplay(Display):
         n_neighbors: int = 1,
         **kwargs: Any,
     ) -> Self:
-        """Show predicted rows along x; other arguments are those of `plot`."""
+        """Show predicted rows along x.
+
+        Parameters
+        ----------
+        y_true, mixture, target, x, x_name, n_neighbors
+            As the display has them.
+        **kwargs
+            As `plot` takes them.
+
+        Returns
+        -------
+        ConditionalDensityDisplay
+            The display itself, drawn.
+
+        Raises
+        ------
+        ValueError
+            As for the other displays, and if x is no finite number a row or ``n_neighbors`` no
+            positive integer.
+        ImportError
+            Without matplotlib.
+        """
         pyplot(cls)
         places: dict[str, Any] = {"x": x, "x_name": x_name, "n_neighbors": n_neighbors}
         return cls(y_true=y_true, mixture=mixture, target=target, **places).plot(**kwargs)
@@ -146,6 +184,17 @@ class ConditionalDensityDisplay(Display):
         cmap : str or Colormap, default="Blues"
         **kwargs
             Passed to `Axes.scatter`.
+
+        Returns
+        -------
+        ConditionalDensityDisplay
+            The display itself.
+
+        Raises
+        ------
+        ValueError
+            If the kind is none of these, a coverage is not inside (0, 1), ``subsample`` is no
+            positive integer, or fewer than two values of x are left.
         """
         kinds = {"density": self._density, "interval": self._intervals, "region": self._regions}
         if kind not in kinds:

@@ -55,6 +55,16 @@ class IntervalDisplay(Display):
             The most rows to draw, evenly spread over their order.
         **kwargs
             Passed to `Axes.scatter`.
+
+        Returns
+        -------
+        IntervalDisplay
+            The display itself.
+
+        Raises
+        ------
+        ValueError
+            If the coverage is not inside (0, 1), or ``subsample`` is no positive integer.
         """
         (lower, upper), median = self.mixture.interval(coverage), self.mixture.median()
         rank = spread(len(median), subsample)

@@ -106,7 +106,28 @@ class MixtureDensity(MixtureBatch):
         return logpdf
 
     def pdf(self, y: npt.ArrayLike) -> Array:
-        """Density at y, per unit of y, shape (..., n); see `logpdf`."""
+        """Density at y, p(y).
+
+        Parameters
+        ----------
+        y : array-like of shape (..., n) or (..., n, D)
+
+        Returns
+        -------
+        ndarray of shape (..., n)
+            Per unit of y.
+
+        Raises
+        ------
+        ValueError
+            If y has another shape.
+
+        Examples
+        --------
+        >>> from skmdn import NormalMixture
+        >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).pdf([0.0])
+        array([0.39894228])
+        """
         return np.exp(self.logpdf(y))
 
     def responsibilities(self, y: npt.ArrayLike) -> Array:
@@ -148,25 +169,87 @@ class MixtureDensity(MixtureBatch):
     # --- moments -----------------------------------------------------------------------------
 
     def mean(self) -> Array:
-        """E[y], shape (n,) or (n, D), in units of y."""
+        """Expected value, E[y].
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, D)
+            In units of y.
+
+        Examples
+        --------
+        >>> from skmdn import NormalMixture
+        >>> NormalMixture([[0.75, 0.25]], [[0.0, 4.0]], [[1.0, 1.0]]).mean()
+        array([1.])
+        """
         return self._unwrap(self._centre()[0])
 
     def var(self) -> Array:
-        """Variance of each target, shape (n,) or (n, D), by the law of total variance."""
+        """Variance of each target, by the law of total variance.
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, D)
+            In squared units of y.
+
+        Examples
+        --------
+        >>> from skmdn import NormalMixture
+        >>> NormalMixture([[0.75, 0.25]], [[0.0, 4.0]], [[1.0, 1.0]]).var()
+        array([4.])
+        """
         offsets = self._centre()[1]
         second = np.square(self._scale.standard_deviations()) + np.square(offsets)
         return self._unwrap(np.einsum("nk,nkd->nd", self._weights, second))
 
     def component_var(self) -> Array:
-        """Variance of each target in each component, shape (n, K) or (n, K, D)."""
+        """Variance of each target in each component.
+
+        Returns
+        -------
+        ndarray of shape (n, K) or (n, K, D)
+            In squared units of y.
+
+        Examples
+        --------
+        >>> from skmdn import NormalMixture
+        >>> NormalMixture([[0.75, 0.25]], [[0.0, 4.0]], [[1.0, 2.0]]).component_var()
+        array([[1., 2.]])
+        """
         return self._unwrap(np.square(self._scale.standard_deviations()))
 
     def std(self) -> Array:
-        """Standard deviation of each target, shape (n,) or (n, D), in units of y."""
+        """Standard deviation of each target.
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, D)
+            In units of y.
+
+        Examples
+        --------
+        >>> from skmdn import NormalMixture
+        >>> NormalMixture([[0.75, 0.25]], [[0.0, 4.0]], [[1.0, 1.0]]).std()
+        array([2.])
+        """
         return np.sqrt(self.var())
 
     def cov(self) -> Array:
-        """Covariance matrices (n, D, D); for a 1-D y the variances (n,)."""
+        """Covariance matrix of the targets.
+
+        Returns
+        -------
+        ndarray of shape (n, D, D), or (n,) for a 1-D y
+            In units of the targets multiplied; for a 1-D y the variance.
+
+        Examples
+        --------
+        >>> from skmdn import NormalMixture
+        >>> means = [[[-1.0, -1.0], [1.0, 1.0]]]
+        >>> NormalMixture([[0.5, 0.5]], means, [[np.eye(2), np.eye(2)]]).cov()
+        array([[[2., 1.],
+                [1., 2.]]])
+        """
         if self._scalar:
             return self.var()
         cov = np.empty((len(self), self.n_targets, self.n_targets))

@@ -144,7 +144,33 @@ class JointMixture(OneTargetMixture):
         n_samples: int = 10_000,
         random_state: RandomState = None,
     ) -> npt.NDArray[np.bool_]:
-        """Whether y lies in the highest-density region, shape (..., n); see `region_level`."""
+        """Whether y lies in the highest-density region.
+
+        Parameters
+        ----------
+        y : array-like of shape (..., n) or (..., n, D)
+        coverage : float
+            Probability of the region, strictly between 0 and 1.
+        n_samples : int, default=10_000
+            Draws a mixture, where there are several targets; see `region_level`.
+        random_state : int, Generator, RandomState or None, default=None
+
+        Returns
+        -------
+        ndarray of bool, shape (..., n)
+
+        Raises
+        ------
+        ValueError
+            As for `region_level`, or if y has another shape.
+
+        Examples
+        --------
+        >>> from skmdn import NormalMixture
+        >>> mixture = NormalMixture([[0.5, 0.5]], [[-5.0, 5.0]], [[1.0, 1.0]])
+        >>> mixture.in_region([[-5.0], [0.0], [5.0]], coverage=0.9).ravel()
+        array([ True, False,  True])
+        """
         level = self.region_level(coverage, n_samples=n_samples, random_state=random_state)
         return np.asarray(self.logpdf(self._on_grids(as_floats("y", y))) >= level)
 
@@ -166,6 +192,11 @@ class JointMixture(OneTargetMixture):
         -------
         ndarray of shape (n,)
             In nats.
+
+        Raises
+        ------
+        ValueError
+            If ``n_samples`` is no positive integer, where there are several targets.
 
         Examples
         --------
@@ -213,6 +244,11 @@ class JointMixture(OneTargetMixture):
         -------
         ndarray of shape (..., n)
             In units of y.
+
+        Raises
+        ------
+        ValueError
+            If y has another shape, or ``n_samples`` is neither None nor a positive integer.
 
         Examples
         --------

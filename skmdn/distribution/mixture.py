@@ -71,10 +71,22 @@ class NormalMixture(JointMixture):
     __slots__ = ()
 
     def mode(self) -> Array:
-        """Where the density is highest, shape (n,) or (n, D); see `modes`.
+        """Where the density is highest.
 
-        Of targets on grids it has the values that the densest component has, and the others are at
-        the mode they have given these.
+        For one target it is exact; for several it is the highest of `modes`. Of targets on grids
+        it has the values that the densest component has, and the others are at the mode they have
+        given these.
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, D)
+            In units of y.
+
+        Examples
+        --------
+        >>> from skmdn import NormalMixture
+        >>> NormalMixture([[0.6, 0.4]], [[0.0, 8.0]], [[4.0, 1.0]]).mode()
+        array([8.])
         """
         if self.n_targets == 1:
             return self._like_y(univariate.mode(*self._merged()._univariate()))

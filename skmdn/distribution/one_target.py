@@ -60,15 +60,77 @@ class OneTargetMixture(MixtureDensity):
         return self._ask(univariate.cdf, y=y)
 
     def logcdf(self, y: npt.ArrayLike) -> Array:
-        """log P(Y <= y) of one target, shape (..., n), exact far into the lower tail."""
+        """log P(Y <= y) of one target, exact far into the lower tail.
+
+        Parameters
+        ----------
+        y : array-like of shape (..., n)
+
+        Returns
+        -------
+        ndarray of shape (..., n)
+            In nats.
+
+        Raises
+        ------
+        ValueError
+            If y has another shape, or there are several targets.
+
+        Examples
+        --------
+        >>> from skmdn import NormalMixture
+        >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).logcdf(-40.0)
+        array([-804.60844201])
+        """
         return self._ask(univariate.logcdf, y=y)
 
     def sf(self, y: npt.ArrayLike) -> Array:
-        """P(Y > y) of one target, shape (..., n), exact far into the upper tail."""
+        """P(Y > y) of one target, exact far into the upper tail.
+
+        Parameters
+        ----------
+        y : array-like of shape (..., n)
+
+        Returns
+        -------
+        ndarray of shape (..., n)
+
+        Raises
+        ------
+        ValueError
+            If y has another shape, or there are several targets.
+
+        Examples
+        --------
+        >>> from skmdn import NormalMixture
+        >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).sf(8.0)
+        array([6.22096057e-16])
+        """
         return self._ask(univariate.sf, y=y)
 
     def logsf(self, y: npt.ArrayLike) -> Array:
-        """log P(Y > y) of one target, shape (..., n), exact far into the upper tail."""
+        """log P(Y > y) of one target, exact far into the upper tail.
+
+        Parameters
+        ----------
+        y : array-like of shape (..., n)
+
+        Returns
+        -------
+        ndarray of shape (..., n)
+            In nats.
+
+        Raises
+        ------
+        ValueError
+            If y has another shape, or there are several targets.
+
+        Examples
+        --------
+        >>> from skmdn import NormalMixture
+        >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).logsf(40.0)
+        array([-804.60844201])
+        """
         return self._ask(univariate.logsf, y=y)
 
     def ppf(self, q: npt.ArrayLike) -> Array:
@@ -101,11 +163,50 @@ class OneTargetMixture(MixtureDensity):
         return self._ask_level(univariate.ppf, "q", q)
 
     def isf(self, q: npt.ArrayLike) -> Array:
-        """Upper quantiles of one target, the y with P(Y > y) = q; see `ppf`."""
+        """Upper quantiles of one target: the y with P(Y > y) = q.
+
+        Parameters
+        ----------
+        q : array-like
+            Probabilities strictly between 0 and 1; broadcast as in `ppf`.
+
+        Returns
+        -------
+        ndarray of shape (..., n)
+            In units of y, exact where q is far below the rounding of 1 - q.
+
+        Raises
+        ------
+        ValueError
+            If q is not inside (0, 1), or there are several targets.
+
+        Examples
+        --------
+        >>> from skmdn import NormalMixture
+        >>> NormalMixture([[1.0]], [[0.0]], [[1.0]]).isf(1e-20)
+        array([9.26234009])
+        """
         return self._ask_level(univariate.isf, "q", q)
 
     def median(self) -> Array:
-        """Median of one target, shape (n,), in units of y."""
+        """Median of one target.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            In units of y.
+
+        Raises
+        ------
+        ValueError
+            If there are several targets.
+
+        Examples
+        --------
+        >>> from skmdn import NormalMixture
+        >>> NormalMixture([[0.5, 0.5]], [[0.0, 4.0]], [[1.0, 1.0]]).median()
+        array([2.])
+        """
         return self._one_target("median").ppf(0.5)
 
     def interval(self, coverage: float) -> tuple[Array, Array]:
@@ -207,6 +308,11 @@ class OneTargetMixture(MixtureDensity):
         ndarray of shape (..., n)
             In units of y.
 
+        Raises
+        ------
+        ValueError
+            If the best has another shape, or there are several targets.
+
         Examples
         --------
         >>> from skmdn import NormalMixture
@@ -249,7 +355,20 @@ class OneTargetMixture(MixtureDensity):
     def region_probability(self, y: npt.ArrayLike) -> Array:
         """Probability of the highest-density region of one target that y is on the border of.
 
-        P(p(Y) >= p(y)), shape (..., n): uniform on (0, 1) where predictions are right.
+        P(p(Y) >= p(y)): uniform on (0, 1) where predictions are right.
+
+        Parameters
+        ----------
+        y : array-like of shape (..., n)
+
+        Returns
+        -------
+        ndarray of shape (..., n)
+
+        Raises
+        ------
+        ValueError
+            If y has another shape, or there are several targets.
 
         Examples
         --------
@@ -272,6 +391,11 @@ class OneTargetMixture(MixtureDensity):
         -------
         ndarray of shape (..., n)
             In units of y.
+
+        Raises
+        ------
+        ValueError
+            If y has another shape, or there are several targets.
 
         Examples
         --------

@@ -24,6 +24,16 @@ class MixtureScorer(_BaseScorer):
 
     A search or a pipeline that ends in such an estimator will do; scikit-learn's own scorers know
     of `predict` and `predict_proba` only. Built by `make_mixture_scorer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmdn import MDNRegressor
+    >>> from skmdn.metrics import crps, make_mixture_scorer
+    >>> X = np.linspace(-1, 1, 50)[:, None]
+    >>> model = MDNRegressor(n_estimators=1, max_iter=5, random_state=0).fit(X, X[:, 0])
+    >>> make_mixture_scorer(crps)(model, X, X[:, 0]) < 0
+    True
     """
 
     def _score(

@@ -216,9 +216,12 @@ class NetworkMixtures(PredictionSets):
         return self._holders(X) & (self._held_out.positions >= 0)[:, None]
 
     def _fingerprints(self, scores):
-        """Return those of rows of scores; contrasts of rows in single precision are others."""
-        is_own = self._features.is_own
-        return fingerprints(scores[:, : len(is_own)][:, is_own])
+        """Return those of rows of scores, without copying all: they may be most of the memory.
+
+        Contrasts of rows in single precision are others.
+        """
+        own = np.flatnonzero(self._features.is_own)
+        return np.concatenate([fingerprints(scores[rows, own]) for rows in blocks(*scores.shape)])
 
     def _line_shift_left_out(self):
         """Return how far lines through all other rows lie above ``line_`` at each, (n, D)."""

@@ -17,6 +17,7 @@ from scipy.special import logsumexp
 from skmdn import MDNRegressor, NormalMixture
 from skmdn._pooling import pooled
 from skmdn._scaling import TargetScaling
+from skmdn.learning import judging, rows
 from skmdn.learning.atoms import Pins, StillComponents
 from skmdn.learning.curve import JohnsonCurve
 from skmdn.learning.loss import MixtureLoss
@@ -254,6 +255,21 @@ def test_memory_for_atoms_is_bounded():
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
             assert peak < 16 * 2**20
+
+
+def test_fit_holds_the_rows_once(monkeypatch):
+    """And besides, what does not grow with them: blocks, a sample, rows judged at once."""
+    monkeypatch.setattr(rows, "_BLOCK_BYTES", 2**16)
+    monkeypatch.setattr(rows, "MOST_SAMPLED", 200)
+    monkeypatch.setattr(judging, "_ROWS", 32)
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(20_000, 300)).astype(np.float32)
+    target = features[:, 0] + rng.normal(size=20_000)
+    tracemalloc.start()
+    small(n_estimators=1, max_iter=1, early_stopping=False).fit(features, target)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.3 * features.nbytes
 
 
 def test_draws_have_the_predicted_moments():

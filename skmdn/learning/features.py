@@ -70,7 +70,7 @@ class NormalScores:
         waving, plain = self._maps
         if columns.size < _MANY or not (waving.is_finite and plain.is_finite):
             pairs = zip(columns, self.knots, strict=True)
-            return np.column_stack([np.interp(column, *knots) for column, knots in pairs])
+            return np.array([np.interp(column, *knots) for column, knots in pairs]).T
         n = len(waving.places)
         return np.concatenate([waving.at(columns[:n]), plain.at(columns[n:])]).T
 

@@ -72,9 +72,9 @@ class NetworkMixtures(PredictionSets):
         Raises
         ------
         ValueError
-            If these are not the rows `fit` was given, in the same order, or some row was held out
-            by no network: that takes ``early_stopping`` and a ``validation_fraction`` of at least
-            ``1 / n_estimators_``.
+            If these are not the rows `fit` was given, in the same order, `partial_fit` was called
+            since, or some row was held out by no network: that takes ``early_stopping`` and a
+            ``validation_fraction`` of at least ``1 / n_estimators_``.
         NotFittedError
             Before `fit`.
 

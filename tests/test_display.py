@@ -405,6 +405,7 @@ def test_without_matplotlib_one_line_names_the_extra(display_class, made, rng, m
             "kind must be one of density, interval, r",
         ),
         (ConditionalDensityDisplay, {"coverage": (0.5, 1.0)}, "coverage must lie strictly betwee"),
+        (ConditionalDensityDisplay, {"coverage": []}, "coverage must have a probability at leas"),
         (ConditionalDensityDisplay, {"n_neighbors": 0}, "n_neighbors must be a positive integer"),
         (ConditionalDensityDisplay, {"subsample": 1}, "x and subsample must leave two different"),
         (ConditionalDensityDisplay, {"x": np.ones(10)}, "x and subsample must leave two differen"),

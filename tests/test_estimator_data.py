@@ -257,7 +257,7 @@ def test_memory_for_atoms_is_bounded():
             assert peak < 16 * 2**20
 
 
-def test_fit_holds_the_rows_once(monkeypatch):
+def test_arrays_of_a_fit_are_little_more_than_the_rows(monkeypatch):
     """And besides, what does not grow with them: blocks, a sample, rows judged at once."""
     monkeypatch.setattr(rows, "_BLOCK_BYTES", 2**16)
     monkeypatch.setattr(rows, "MOST_SAMPLED", 200)

@@ -58,8 +58,8 @@ class Display:
 
         Raises
         ------
-        TypeError
-            If the estimator has no `predict_mixture`.
+        NotFittedError, TypeError
+            If the estimator is not fitted, or has no `predict_mixture`.
         ValueError
             As for `from_predictions`.
         ImportError
@@ -95,6 +95,8 @@ class Display:
         ValueError
             If ``y_true`` has no rows, is not finite or not shaped like the mixture; or if the
             target is none of those there are, or not told where there are several.
+        TypeError
+            If the mixture is not a NormalMixture.
         ImportError
             Without matplotlib.
         """

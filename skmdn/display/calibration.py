@@ -73,7 +73,7 @@ class PITDisplay(Display):
         Raises
         ------
         ValueError
-            If ``n_bins`` is no positive integer.
+            If ``n_bins`` is not a positive integer.
         """
         share = 1 / check_count("n_bins", n_bins)
         expected = len(self.y_true) * share
@@ -142,7 +142,7 @@ class CoverageDisplay(Display):
         Raises
         ------
         ValueError
-            If ``n_levels`` is no positive integer.
+            If ``n_levels`` is not a positive integer.
         """
         levels = np.arange(1, check_count("n_levels", n_levels) + 1) / (n_levels + 1)
         off_centre = 2.0 * np.abs(pit_values(self.y_true, self.mixture) - 0.5)

@@ -47,7 +47,7 @@ class ConditionalDensityDisplay(Display):
     shades_ : QuadMesh, QuadContourSet or list of PolyCollection
         For the kinds "density", "region" and "interval", there the widest first.
     line_ : Line2D
-        The median, beside intervals.
+        The median; only of the kind "interval".
     scatter_ : PathCollection
     ax_, figure_ : Axes, Figure
 
@@ -100,8 +100,8 @@ class ConditionalDensityDisplay(Display):
 
         Raises
         ------
-        TypeError
-            If the estimator has no `predict_mixture`.
+        NotFittedError, TypeError
+            If the estimator is not fitted, or has no `predict_mixture`.
         ValueError
             If the feature is no column of X, and as for `from_predictions`.
         ImportError
@@ -138,7 +138,7 @@ class ConditionalDensityDisplay(Display):
         Parameters
         ----------
         y_true, mixture, target, x, x_name, n_neighbors
-            As the display has them.
+            As in the class.
         **kwargs
             As `plot` takes them.
 
@@ -150,8 +150,11 @@ class ConditionalDensityDisplay(Display):
         Raises
         ------
         ValueError
-            As for the other displays, and if x is no finite number a row or ``n_neighbors`` no
-            positive integer.
+            If ``y_true`` has no rows, is not finite or not shaped like the mixture; if the target
+            is none of those there are, or not told where there are several; if x is not a finite
+            number a row, or ``n_neighbors`` not a positive integer.
+        TypeError
+            If the mixture is not a NormalMixture.
         ImportError
             Without matplotlib.
         """
@@ -193,13 +196,15 @@ class ConditionalDensityDisplay(Display):
         Raises
         ------
         ValueError
-            If the kind is none of these, a coverage is not inside (0, 1), ``subsample`` is no
-            positive integer, or fewer than two values of x are left.
+            If the kind is none of these, there is no coverage or one is not inside (0, 1),
+            ``subsample`` is not a positive integer, or fewer than two values of x are left.
         """
         kinds = {"density": self._density, "interval": self._intervals, "region": self._regions}
         if kind not in kinds:
             raise ValueError(f"kind must be one of {', '.join(kinds)}; got {kind!r}")
         levels = sorted({check_coverage(level) for level in np.atleast_1d(coverage)})
+        if not levels:
+            raise ValueError("coverage must have a probability at least; got none")
         x, mixture = self._neighbourhoods(subsample)
         ax = self._begin(ax)
         ax.use_sticky_edges = False  # or the frame of a map would cut points in half

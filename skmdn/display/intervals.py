@@ -64,7 +64,7 @@ class IntervalDisplay(Display):
         Raises
         ------
         ValueError
-            If the coverage is not inside (0, 1), or ``subsample`` is no positive integer.
+            If the coverage is not inside (0, 1), or ``subsample`` is not a positive integer.
         """
         (lower, upper), median = self.mixture.interval(coverage), self.mixture.median()
         rank = spread(len(median), subsample)

@@ -140,7 +140,7 @@ class MixtureDensity(MixtureBatch):
         Returns
         -------
         ndarray of shape (..., n, K)
-            Sums to 1 over the components.
+            Sums to 1 over the components; NaN where none has a density in float64.
 
         Raises
         ------
@@ -298,6 +298,8 @@ class MixtureDensity(MixtureBatch):
         ------
         ValueError
             If ``n_samples`` is not positive.
+        TypeError
+            If ``random_state`` is none of these.
 
         Examples
         --------

@@ -117,7 +117,8 @@ class JointMixture(OneTargetMixture):
         Raises
         ------
         ValueError
-            If the coverage is not inside (0, 1), or ``n_samples`` is no positive integer.
+            If the coverage is not inside (0, 1), or ``n_samples`` is no positive integer where
+            there are several targets.
 
         Examples
         --------
@@ -248,7 +249,8 @@ class JointMixture(OneTargetMixture):
         Raises
         ------
         ValueError
-            If y has another shape, or ``n_samples`` is neither None nor a positive integer.
+            If y has another shape, or ``n_samples`` is neither None nor a positive integer where
+            there are several targets.
 
         Examples
         --------

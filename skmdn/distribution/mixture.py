@@ -50,7 +50,8 @@ class NormalMixture(JointMixture):
 
     Arguments called ``y`` hold one value a mixture, (n,) or (n, D); axes in front of these are
     free; one value alone, a scalar or (D,), is asked of every mixture; and a batch of one mixture
-    answers for any number of values. Indexing and iterating give batches again:
+    answers for any number of values. For an (n, 1) y, values of y have that last axis, too.
+    Indexing and iterating give batches again:
     ``mixture[3]`` holds one mixture. Questions that have an exact meaning for one target only, a
     quantile say, raise for several and name `marginal`. NumPy's global random state is never
     touched: ``random_state=None`` draws from a fresh generator.
@@ -73,9 +74,8 @@ class NormalMixture(JointMixture):
     def mode(self) -> Array:
         """Where the density is highest.
 
-        For one target it is exact; for several it is the highest of `modes`. Of targets on grids
-        it has the values that the densest component has, and the others are at the mode they have
-        given these.
+        The highest of `modes`. Of targets on grids it has the values that the densest component
+        has, and the others are at the mode they have given these.
 
         Returns
         -------
@@ -85,7 +85,7 @@ class NormalMixture(JointMixture):
         Examples
         --------
         >>> from skmdn import NormalMixture
-        >>> NormalMixture([[0.6, 0.4]], [[0.0, 8.0]], [[4.0, 1.0]]).mode()
+        >>> NormalMixture([[0.6, 0.4]], [[0.0, 8.0]], [[4.0, 1.0]]).mode().round(2)
         array([8.])
         """
         if self.n_targets == 1:

@@ -49,7 +49,7 @@ class OneTargetMixture(MixtureDensity):
         Raises
         ------
         ValueError
-            For several targets; so do all questions that have an exact meaning for one only.
+            If y has another shape, or there are several targets.
 
         Examples
         --------

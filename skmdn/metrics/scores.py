@@ -28,7 +28,7 @@ def negative_log_likelihood(
     mixture : NormalMixture
         Predicted distributions, one a row.
     sample_weight : array-like of shape (n,), default=None
-        Non-negative weights of the rows.
+        Non-negative weights of the rows, for their average.
     aggregate : bool, default=True
         Whether to average over the rows.
 
@@ -40,10 +40,10 @@ def negative_log_likelihood(
     Raises
     ------
     TypeError
-        If the mixture is none.
+        If the mixture is not a NormalMixture.
     ValueError
-        If ``y_true`` is not finite or not shaped like the mixture, or weights are negative,
-        all zero or of another number.
+        If ``y_true`` is not finite or not shaped like the mixture; or, to average, if it has no
+        rows, or weights are negative, not finite, all zero or not as many.
 
     Examples
     --------
@@ -72,7 +72,7 @@ def crps(
     mixture : NormalMixture
         Predicted distributions, one a row.
     sample_weight : array-like of shape (n,), default=None
-        Non-negative weights of the rows.
+        Non-negative weights of the rows, for their average.
     aggregate : bool, default=True
         Whether to average over the rows.
 
@@ -84,10 +84,10 @@ def crps(
     Raises
     ------
     TypeError
-        If the mixture is none.
+        If the mixture is not a NormalMixture.
     ValueError
-        If ``y_true`` is not finite or not shaped like the mixture, or weights are negative,
-        all zero or of another number.
+        If ``y_true`` is not finite or not shaped like the mixture; or, to average, if it has no
+        rows, or weights are negative, not finite, all zero or not as many.
 
     Examples
     --------
@@ -116,7 +116,7 @@ def energy_score(
     mixture : NormalMixture
         Predicted distributions, one a row.
     sample_weight : array-like of shape (n,), default=None
-        Non-negative weights of the rows.
+        Non-negative weights of the rows, for their average.
     aggregate : bool, default=True
         Whether to average over the rows.
     n_samples : int, default=None
@@ -132,10 +132,11 @@ def energy_score(
     Raises
     ------
     TypeError
-        If the mixture is none.
+        If the mixture is not a NormalMixture.
     ValueError
-        If ``y_true`` is not finite or not shaped like the mixture, ``n_samples`` is no
-        positive integer, or weights are negative, all zero or of another number.
+        If ``y_true`` is not finite or not shaped like the mixture, or ``n_samples`` of several
+        targets is no positive integer; or, to average, if there are no rows, or weights are
+        negative, not finite, all zero or not as many.
 
     Examples
     --------
@@ -170,7 +171,7 @@ def interval_score(
     coverage : float, default=0.9
         Probability of the intervals, strictly between 0 and 1.
     sample_weight : array-like of shape (n,), default=None
-        Non-negative weights of the rows.
+        Non-negative weights of the rows, for their average.
     aggregate : bool, default=True
         Whether to average over the rows.
 
@@ -182,10 +183,11 @@ def interval_score(
     Raises
     ------
     TypeError
-        If the mixture is none.
+        If the mixture is not a NormalMixture.
     ValueError
-        If ``y_true`` is not finite or not shaped like the mixture, the coverage is not inside
-        (0, 1), or weights are negative, all zero or of another number.
+        If ``y_true`` is not finite or not shaped like the mixture, or the coverage is not inside
+        (0, 1); or, to average, if there are no rows, or weights are negative, not finite, all
+        zero or not as many.
 
     Examples
     --------
@@ -224,7 +226,7 @@ def pinball_loss(
     quantile : float, default=0.5
         Its level, strictly between 0 and 1.
     sample_weight : array-like of shape (n,), default=None
-        Non-negative weights of the rows.
+        Non-negative weights of the rows, for their average.
     aggregate : bool, default=True
         Whether to average over the rows.
 
@@ -236,10 +238,11 @@ def pinball_loss(
     Raises
     ------
     TypeError
-        If the mixture is none.
+        If the mixture is not a NormalMixture.
     ValueError
-        If ``y_true`` is not finite or not shaped like the mixture, the quantile is no number
-        inside (0, 1), or weights are negative, all zero or of another number.
+        If ``y_true`` is not finite or not shaped like the mixture, or the quantile is not a
+        number inside (0, 1); or, to average, if there are no rows, or weights are negative, not
+        finite, all zero or not as many.
 
     Examples
     --------

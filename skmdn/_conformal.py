@@ -219,9 +219,9 @@ class PredictionSets(MixturePredictions):
         --------
         >>> import numpy as np
         >>> from skmdn import MDNRegressor
-        >>> X = np.linspace(-1, 1, 400)[:, None]
-        >>> y = np.where(np.random.default_rng(0).random(400) < 0.5, 1.0, -1.0) * (2 + X[:, 0])
-        >>> model = MDNRegressor(n_estimators=1, random_state=0).fit(X, y)
+        >>> X = np.linspace(-1, 1, 200)[:, None]
+        >>> y = np.where(np.random.default_rng(0).random(200) < 0.5, 1.0, -1.0) * (2 + X[:, 0])
+        >>> model = MDNRegressor(n_estimators=1, max_iter=50, random_state=0).fit(X, y)
         >>> model.predict_region([[0.0]]).intervals.mean(axis=2).round(1)  # about 2, and -2
         array([[-2.,  2.]])
         """

@@ -156,7 +156,8 @@ class NetworkFitting(NetworkMixtures):
         self._squared_errors = found.squared_errors
         self._outlier_share = self._share_of_outliers()
         self._keep_history(result, found.score)
-        marks = self._fingerprints(objective.table.cpu().numpy())
+        table = objective.table.cpu().numpy()
+        marks = self._fingerprints(table[block] for block in blocks(*table.shape))
         self._held_out = HeldOut(rows.positions, marks, objective.n_held_out, line_shift)
 
     def _share_of_outliers(self):

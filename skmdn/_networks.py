@@ -202,7 +202,7 @@ class NetworkMixtures(PredictionSets):
                 f"X has {X.shape[0]} rows, but fit was given {len(held_out.positions)}"
             )
         scores = (self._inputs(X[rows]).numpy() for rows in blocks(*X.shape))
-        held_out.check_same(np.concatenate([self._fingerprints(part) for part in scores]))
+        held_out.check_same(self._fingerprints(scores))
         holders = held_out.holders(self.network_.architecture.n_members)
         if not holders.any(axis=1).all():
             raise ValueError(
@@ -215,13 +215,13 @@ class NetworkMixtures(PredictionSets):
         """Return which networks judge each training row, (n, E): rows of no weight are none."""
         return self._holders(X) & (self._held_out.positions >= 0)[:, None]
 
-    def _fingerprints(self, scores):
-        """Return those of rows of scores, without copying all: they may be most of the memory.
+    def _fingerprints(self, parts):
+        """Return those of rows of scores, in parts: a copy of all may take most of the memory.
 
         Contrasts of rows in single precision are others.
         """
         own = np.flatnonzero(self._features.is_own)
-        return np.concatenate([fingerprints(scores[rows, own]) for rows in blocks(*scores.shape)])
+        return np.concatenate([fingerprints(scores[:, own]) for scores in parts])
 
     def _line_shift_left_out(self):
         """Return how far lines through all other rows lie above ``line_`` at each, (n, D)."""

@@ -55,17 +55,34 @@ class _Contest(NamedTuple):
 
     Attributes
     ----------
+    n_early : int
+        Checks after which the leads are first compared.
     least_early_lead : float
-        The lead after a few checks without which it is given up.
+        The lead without which it is given up then; what it takes later rises in line.
     n_checks : int
         Checks after which it is decided, if either goes on for so long.
     least_lead : float
         By how much it must be better then.
+    far_ahead : float, default=inf
+        A lead that is not lost again, where it is still there after `_TELLING` checks.
     """
 
+    n_early: int
     least_early_lead: float
     n_checks: int
     least_lead: float
+    far_ahead: float = math.inf
+
+    def is_won(self, trial: Trial, first: Trial) -> bool:
+        """Tell whether a trial is better than the first one, as soon as that is clear."""
+        rise = (self.least_lead - self.least_early_lead) / (self.n_checks - self.n_early)
+        for n in range(self.n_early, self.n_checks):
+            lead = trial.lead(first, n)
+            if lead < self.least_early_lead + rise * (n - self.n_early):
+                return False
+            if n >= _TELLING and lead > self.far_ahead:
+                return True
+        return trial.lead(first, self.n_checks) > self.least_lead
 
 
 #: How many times as high as usual the frequencies for smooth functions start.
@@ -74,21 +91,23 @@ _LOW = 0.25
 USUAL = Smoothness(0.02, 1.0)
 #: What suits ragged functions, where rows are many enough to show one.
 _ROUGH = Smoothness(0.004, 10.0)
-#: Checks after which a trial that is behind is given up.
+#: Checks after which scores first tell whether something is learned.
 _EARLY = 5
-#: The contest of fast waves, which fall behind first.
-_OF_ROUGH = _Contest(-0.1, 15, 0.01)
+#: Checks after which one that is far ahead may be taken.
+_TELLING = 10
+#: The contest of fast waves, which fall behind first, and catch up for good.
+_OF_ROUGH = _Contest(5, -0.06, 15, 0.01, far_ahead=0.03)
 #: The contest of slow waves on many rows. Where they suit, they lead from the start; and where
 #: five members or more led by a thousandth in the end, the fit was better by several.
-_OF_CALM = _Contest(0.0, 15, 0.001)
+_OF_CALM = _Contest(3, -0.001, 15, 0.001)
 #: The early lead that slow waves need where layers are wide, whose decay holds them back.
 _HELD_BACK = -0.05
 #: A lead that is not by chance, where members are fewer than five.
 _CLEARLY = 0.01
 #: The contest of slow waves on few rows of few targets, which all members tell very soon.
-_OF_FEW_ROWS = _Contest(-0.05, 6, _CLEARLY)
+_OF_FEW_ROWS = _Contest(3, -0.03, 6, _CLEARLY)
 #: That of slow waves where several targets share the layers: what suits these shows later.
-_OF_SEVERAL = _Contest(-0.05, 15, 0.0)
+_OF_SEVERAL = _Contest(5, -0.05, 15, 0.0)
 #: Nats that few rows have learned early on where there is no noise. They go on learning for long,
 #: by which the usual is better in the end: nothing else is tried.
 _LEARNED_EARLY = 0.9
@@ -237,9 +256,7 @@ def _suited(
     """Return the trial of the first candidate that is better than the first trial, or that."""
     for smoothness, contest in candidates:
         trial = trial_of(smoothness)
-        # Where all are given up early on, the first trial need not go on, either.
-        is_behind = trial.lead(first, _EARLY) < contest.least_early_lead
-        if not is_behind and trial.lead(first, contest.n_checks) > contest.least_lead:
+        if contest.is_won(trial, first):
             return trial
     return first
 

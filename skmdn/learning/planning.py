@@ -64,7 +64,7 @@ class _Contest(NamedTuple):
     least_lead : float
         By how much it must be better then.
     far_ahead : float, default=inf
-        A lead that is not lost again, where it is still there after `_TELLING` checks.
+        A lead that is not lost again, from `_TELLING` checks on.
     """
 
     n_early: int
@@ -78,7 +78,7 @@ class _Contest(NamedTuple):
         rise = (self.least_lead - self.least_early_lead) / (self.n_checks - self.n_early)
         for n in range(self.n_early, self.n_checks):
             lead = trial.lead(first, n)
-            if lead < self.least_early_lead + rise * (n - self.n_early):
+            if not lead >= self.least_early_lead + rise * (n - self.n_early):  # nor is NaN
                 return False
             if n >= _TELLING and lead > self.far_ahead:
                 return True
@@ -91,9 +91,9 @@ _LOW = 0.25
 USUAL = Smoothness(0.02, 1.0)
 #: What suits ragged functions, where rows are many enough to show one.
 _ROUGH = Smoothness(0.004, 10.0)
-#: Checks after which scores first tell whether something is learned.
+#: Checks after which it is first asked how much is learned.
 _EARLY = 5
-#: Checks after which one that is far ahead may be taken.
+#: Checks from which on one that is far ahead is taken.
 _TELLING = 10
 #: The contest of fast waves, which fall behind first, and catch up for good.
 _OF_ROUGH = _Contest(5, -0.06, 15, 0.01, far_ahead=0.03)
@@ -205,12 +205,13 @@ def plan_training(
 ) -> TrainingPlan:
     """Return how to train, and how many networks, as short trainings tell.
 
-    Another smoothness than the usual one must suit held-out rows better, as networks tell from how
-    well they begin: a few where rows are many, else all. Where five or more share all rows among
-    them to hold out, what mixing them gains is carried over to the members that are to be
-    trained. Ragged ones, which err each its own way, gain most. If rows are many, the chosen trial
-    all but converges within its checks, and mixing surely gains hardly anything, its few networks
-    are enough. If it has all networks and all rows, training goes on from it.
+    Another smoothness than the usual one must suit held-out rows better, as networks tell from
+    how well they begin: a few where rows are many, else all. Where five or more share all rows
+    among them to hold out, what mixing them gains is carried over to the members that are to
+    be trained. Ragged ones, which err each its own way, gain most. Trials end as soon as they
+    tell which is better. If rows are many, the chosen one all but converges within fifteen
+    checks, and mixing surely gains hardly anything, its few networks are enough. If it has all
+    networks and all rows, training goes on from it.
 
     Parameters
     ----------
@@ -269,7 +270,10 @@ def _is_enough(trial: Trial, n_rows: int) -> bool:
     """
     has_learned = trial.scores(len(trial.mixed)).learned() >= LEAST_LEARNED
     is_simple = has_learned and trial.objective.loss.n_targets == 1
-    return (is_simple or n_rows >= _LONG_FIT) and trial.gained() < _LITTLE
+    if not (is_simple or n_rows >= _LONG_FIT) or trial.gained() >= _LITTLE:
+        return False
+    trial.scores(_OF_ROUGH.n_checks)  # a trial that ended sooner may have more to learn
+    return trial.gained() < _LITTLE
 
 
 def _tells(first: Trial, n_rows: int) -> bool:

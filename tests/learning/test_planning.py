@@ -41,7 +41,7 @@ def trials(monkeypatch):
         def __init__(self):
             super().__init__()
             self.asked, self.judged_anew, self.gain = [], [], 0.3
-            self.gains = {}
+            self.gains, self.scores = {}, {}
             self.early, self.n_checks, self.most_checks = {}, {}, 99
 
         def start(self, architecture, loss, table, generator, factor):
@@ -74,7 +74,7 @@ def trials(monkeypatch):
 
         def checks(self, tried, objective):
             scores = [-0.3, -0.4, *[self.early.get(tried, self[tried])] * 3, *[self[tried]] * 25]
-            scores = scores[: self.most_checks]
+            scores = self.scores.get(tried, scores)[: self.most_checks]
             for i, score in enumerate(scores):
                 gain = self.gains.get(tried, self.gain)
                 objective.gain = gain if score == max(scores) else 0.3  # counts at the best
@@ -249,15 +249,37 @@ def test_rows_that_are_few_for_their_features_want_smoothness(trials, lead, expe
     ("calm", "rough", "n_checks", "expected"),
     [
         (0.01, -0.05, (15, 15), smooth(5000)),
-        (-0.01, -0.05, (10, 3, 10), ROUGH),  # fast waves may catch up, and are taken when ahead
-        (-0.01, -0.07, (5, 3, 5), USUAL),  # slow ones do not; and so the usual need not go on
+        (-0.0019, -0.07, (5, 4, 5), USUAL),  # half of it counts at the third check
+        (-0.0021, -0.07, (5, 3, 5), USUAL),
+        (-0.01, -0.059, (10, 3, 10), ROUGH),  # fast waves may catch up, and are taken when ahead
+        (-0.01, -0.061, (5, 3, 5), USUAL),  # slow ones do not; and so the usual need not go on
+        (float("nan"), float("nan"), (5, 3, 5), USUAL),
     ],
 )
-def test_what_is_behind_early_on_is_given_up(trials, calm, rough, n_checks, expected):
+def test_what_is_behind_is_given_up(trials, calm, rough, n_checks, expected):
     trials.update({USUAL: 0.5, ROUGH: 0.6, smooth(5000): 0.6})
     trials.early = {USUAL: 0.0, ROUGH: rough, smooth(5000): calm}
     assert chosen(5000) == expected
     assert tuple(trials.n_checks.values()) == n_checks
+
+
+@pytest.mark.parametrize(("lead", "n_checks"), [(0.029, 15), (0.031, 10)])
+def test_fast_waves_are_taken_sooner_where_they_are_far_ahead(trials, lead, n_checks):
+    trials.update({USUAL: 0.5, ROUGH: 0.5 + lead, smooth(5000): 0.0})
+    trials.early = {USUAL: 0.0, ROUGH: 0.0, smooth(5000): -1.0}
+    assert chosen(5000) == ROUGH
+    assert trials.n_checks == {USUAL: n_checks, smooth(5000): 3, ROUGH: n_checks}
+
+
+def test_few_networks_suffice_by_all_checks_however_soon_others_were_given_up(trials):
+    """Scores that hardly rise from the third check to the eighth may rise after it."""
+    trials.update({USUAL: -0.2, ROUGH: -0.22, smooth(10_000): -9.0})
+    trials.early = {USUAL: -0.2, ROUGH: -0.2, smooth(10_000): -9.0}
+    trials.gain = 0.0
+    assert planned(10_000)[:2] == (USUAL, 5)
+    assert trials.n_checks[USUAL] == 15 > trials.n_checks[ROUGH]
+    trials.scores[USUAL] = [-0.3, -0.4, *[-0.2] * 10, *[0.1] * 20]
+    assert planned(10_000)[:2] == (USUAL, 16)
 
 
 @pytest.mark.parametrize(("late", "expected"), [(-0.25, smooth(5000)), (-0.27, USUAL)])

@@ -18,6 +18,7 @@ import torch
 from skmdn import MDNRegressor
 from skmdn.learning import network, objective, shares
 from skmdn.learning.curve import JohnsonCurve
+from skmdn.learning.judging import predicted
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import ACTIVATIONS, Architecture
 from skmdn.learning.noise import NOISE_MODELS
@@ -95,7 +96,8 @@ def test_a_step_stays_on_its_device_in_single_precision(noise_type, activation):
     losses = work.step(next(work.batches(torch.Generator())))
     optimizer.step(work.gradient, 0.01)
     held_out = work.held_out_rows(torch.arange(4, device="meta"))
-    judged = work.log_densities(flat, held_out, [1.0, 1.2])
+    seen = predicted(work, flat, held_out)
+    judged = seen.log_densities([1.0, 1.2]), seen.weights, *seen.errors(1.2)
     (share,) = work.shares
     state = [vars(part) for part in (work, share, share.network, optimizer)]
     for tensor in tensors([losses, judged, state]):

@@ -14,6 +14,7 @@ from .judging import (
     HeldOutRows,
     carried,
     pair_densities,
+    predicted,
     settled_factors,
     shared_rows,
     sums_of_members,
@@ -82,7 +83,8 @@ def calibrate(objective: HeldOutRows, flat: Tensor) -> Calibration:
 def _squared_errors(objective: HeldOutRows, flat: Tensor, factor: float) -> np.ndarray:
     """Return those (D,) of what the members' means are wrong by on rows held out."""
     positions = torch.arange(min(objective.n_held_out, MOST_PAIRS), device=flat.device)
-    errors, *_ = objective.errors(flat, objective.held_out_rows(positions), factor)
+    seen = predicted(objective, flat, objective.held_out_rows(positions))
+    errors, _ = seen.errors(factor)
     return trimmed_mean_squares(errors.mT.flatten(0, 1).double().cpu().numpy())
 
 
@@ -186,11 +188,12 @@ def _share_by_moments(objective: HeldOutRows, flat: Tensor, factor: float) -> fl
     of the errors on all rows held out, both in units of what the variances say.
     """
     positions = torch.arange(min(objective.n_held_out, MOST_PAIRS), device=flat.device)
-    errors, variances, weights = objective.errors(flat, objective.held_out_rows(positions), factor)
+    seen = predicted(objective, flat, objective.held_out_rows(positions))
+    errors, variances = seen.errors(factor)
     rows = shared_rows(objective, flat.device)
-    both = slice(rows.shape[1])
-    before = objective.errors(flat, rows.roll(-1, dims=0), factor)
-    others, of_others = (part.roll(1, dims=0) for part in before[:2])
+    both, weights = slice(rows.shape[1]), seen.weights
+    before = predicted(objective, flat, rows.roll(-1, dims=0)).errors(factor)
+    others, of_others = (part.roll(1, dims=0) for part in before)
     apart = (errors[..., both] - others).square()
     differing = apart / (0.5 * (variances[..., both] + of_others))
     wrong = _mean(errors.square() / variances, weights)

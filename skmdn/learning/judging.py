@@ -11,31 +11,69 @@ their mixture would surely reach, as told by rows that two of them hold out.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .arrays import Array, as_tensor
 from .loss import MixtureLoss
 
 #: Rows a member is scored on at once.
 _ROWS = 1024
-#: By what the factors of the check before are multiplied to find those of the next: powers of
+#: By what the factors of the check before are multiplied to find those of the next: at most the
+#: square of it.
 _STEP = 1.3
-_SEARCHED = tuple(_STEP**power for power in (-2, -1, 0, 1, 2))
-#: which of them stays where it is.
-_STAY = 2
 #: A search is over when it moves by less, as a share of the factors.
 _SETTLED = 0.01
 #: Nats that may be rounding.
 _NO_GAIN = 1e-6
-#: Most rows, of all members, that are looked at in a step of the search.
+#: Most rows that are looked at in a step of the search,
 _MOST_ROWS = 2**14
-#: Most rows of each member that the next one holds out, too, that are looked at.
+#: and the share of a member's that the one before holds out, too, at most.
+_SHARE_PAIRED = 0.25
+#: Most rows of each member that the one before holds out, too, that are looked at in the end.
 MOST_PAIRS = 512
 #: Most steps of a search that is to end.
 _MOST_SEARCHED = 50
+
+
+class Predictions(NamedTuple):
+    """What members make of rows of their own.
+
+    Attributes
+    ----------
+    loss : MixtureLoss
+    raw : array of shape (E, P, B)
+    y : array of shape (E, D, B)
+    weights : Tensor of shape (E, B)
+    """
+
+    loss: MixtureLoss
+    raw: Array
+    y: Array
+    weights: Tensor
+
+    def log_densities(self, factors: list[float]) -> Tensor:
+        """Return the log-densities (len(factors), E, B) with variances so many times as large."""
+        found = as_tensor(self.loss.log_density(self.raw, self.y, factors))
+        # Infinitely far from every component, a softmax is inf - inf, which is no number.
+        return found.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+
+    def errors(self, factor: float) -> tuple[Tensor, Tensor]:
+        """Return how far targets are from the members' means, and the variances there: (E, D, B).
+
+        As `MixtureLoss.moments` has them.
+        """
+        means, variances = self.loss.moments(self.raw, factor)
+        return as_tensor(self.y - means), as_tensor(variances)
+
+    def first(self, n_rows: int) -> Predictions:
+        """Return those of the first rows of each member."""
+        rows = (part[..., :n_rows] for part in (self.raw, self.y, self.weights))
+        return Predictions(self.loss, *rows)
 
 
 class HeldOutRows(Protocol):
@@ -49,16 +87,48 @@ class HeldOutRows(Protocol):
     n_mixed: int
     factors: tuple[float, float] | None
 
+    @property
+    def judged(self) -> JudgedRows:
+        """What `judged_rows` chooses."""
+
     def held_out_rows(self, positions: Tensor) -> Tensor:
         """Return rows (E, B) that the members hold out."""
 
-    def log_densities(
-        self, flat: Tensor, rows: Tensor, factors: list[float]
-    ) -> tuple[Tensor, Tensor]:
-        """Return the log-densities (len(factors), E, B) of rows, and their weights."""
+    def gathered(self, rows: Tensor) -> Any:
+        """Return features, targets and weights of rows (E, B)."""
 
-    def errors(self, flat: Tensor, rows: Tensor, factor: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what members' means are wrong by, the variances there, and the weights."""
+    def predictions(self, flat: Tensor, gathered: Any) -> Predictions:
+        """Return what the members make of rows gathered."""
+
+
+class JudgedRows(NamedTuple):
+    """The rows that members are judged on.
+
+    Attributes
+    ----------
+    gathered : tuple
+        Of each member: ``n_pairs`` that the one before it holds out, too, as many that the next
+        one does, and others.
+    n_pairs : int
+    """
+
+    gathered: Any
+    n_pairs: int
+
+
+def judged_rows(objective: HeldOutRows) -> JudgedRows:
+    """Choose the rows that members are judged on: all that they hold out, if not too many."""
+    offsets = objective.offsets
+    most = min(objective.n_held_out, max(1, _MOST_ROWS // len(offsets)))
+    to_next = (offsets.roll(-1, dims=0) - offsets) % objective.n_rows
+    n_pairs = min(objective.n_shared, int(to_next.min()), int(_SHARE_PAIRED * most))
+    n_judged = min(objective.n_held_out, most + n_pairs)
+    shared = objective.held_out_rows(torch.arange(n_pairs, device=offsets.device))
+    # What the next one holds out, too, begins where its own rows do.
+    others = torch.arange(n_pairs, n_judged - n_pairs, device=offsets.device)
+    others = objective.held_out_rows(others + n_pairs * (others >= to_next))
+    rows = torch.cat([shared, shared.roll(-1, dims=0), others], dim=1)
+    return JudgedRows(objective.gathered(rows), n_pairs)
 
 
 class Judgement(NamedTuple):
@@ -96,33 +166,68 @@ def search_factors(
     -------
     Judgement
     """
-    alone, paired = ([factor * ratio for ratio in _SEARCHED] for factor in factors)
-    most = max(1, _MOST_ROWS // len(objective.offsets))
-    sums, totals = sums_of_members(objective, flat, min(objective.n_held_out, most), alone)
-    of_one = vertex(sums.sum(1) / totals.sum(), _STAY)
-    factor = factors[0] * _STEP**of_one.step
-    if objective.n_shared == 0:
-        return Judgement(of_one.height, (factor, factor), 0.0)
-    densities, weights = pair_densities(objective, flat, [alone[of_one.nearest], *paired])
-    mixed = densities[:, 1:].logsumexp(0) - math.log(2.0)
-    of_two = vertex(mixed @ (weights / weights.sum()), _STAY)
-    pair = densities[:, [0, 1 + of_two.nearest]]
-    gains = _gains_of_mixing(pair, mixed[of_two.nearest], objective.n_mixed)
-    gain = max(_surely(gains, weights), 0.0)
-    return Judgement(of_one.height + gain, (factor, factors[1] * _STEP**of_two.step), gain)
+    return _step(objective, objective.predictions(flat, objective.judged.gathered), factors)
 
 
 def settled_factors(
     objective: HeldOutRows, flat: Tensor, factors: tuple[float, float]
 ) -> Judgement:
     """Search until steps hardly move."""
+    seen = objective.predictions(flat, objective.judged.gathered)
     for _ in range(_MOST_SEARCHED):
         before = factors
-        judgement = search_factors(objective, flat, before)
+        judgement = _step(objective, seen, before)
         factors = judgement.factors
         if np.allclose(factors, before, rtol=_SETTLED, atol=0.0):
             break
     return judgement
+
+
+def _step(objective: HeldOutRows, seen: Predictions, factors: tuple[float, float]) -> Judgement:
+    """Take one step of the search, of what members make of the rows they are judged on."""
+    n_pairs, total = objective.judged.n_pairs, seen.weights.sum(dtype=torch.float64)
+
+    def score_alone(densities: Tensor) -> Tensor:
+        return (densities * seen.weights).sum((1, 2), dtype=torch.float64) / total
+
+    of_one, densities = _climb(seen.log_densities, score_alone, factors[0])
+    factor = factors[0] * _STEP**of_one.step
+    if n_pairs == 0:
+        return Judgement(of_one.height, (factor, factor), 0.0)
+    both = seen.first(2 * n_pairs)
+    weights = both.weights[:, :n_pairs].flatten().double().cpu()
+
+    def score_mixed(densities: Tensor) -> Tensor:
+        return _mixed(as_pairs(densities)) @ (weights / weights.sum())
+
+    of_two, of_pairs = _climb(both.log_densities, score_mixed, factors[1])
+    one = densities[[of_one.nearest], :, : 2 * n_pairs]
+    pair = as_pairs(torch.cat([one, of_pairs[[of_two.nearest]]]))
+    gains = _gains_of_mixing(pair, _mixed(pair)[1], objective.n_mixed)
+    gain = max(_surely(gains, weights), 0.0)
+    return Judgement(of_one.height + gain, (factor, factors[1] * _STEP**of_two.step), gain)
+
+
+def _climb(
+    densities_of: Callable[[list[float]], Tensor],
+    score: Callable[[Tensor], Tensor],
+    factor: float,
+) -> tuple[Vertex, Tensor]:
+    """Take a step towards the likeliest factor; return where it is, and the densities seen.
+
+    Three factors tell, mostly; a fourth, where the outer of them is the likeliest.
+    """
+    densities = densities_of([factor / _STEP, factor, factor * _STEP])
+    side = vertex(score(densities), 1).nearest - 1
+    if side != 0:
+        farther = densities_of([factor * _STEP ** (2 * side)])
+        densities = torch.cat([densities, farther] if side > 0 else [farther, densities])
+    return vertex(score(densities), 2 if side < 0 else 1), densities
+
+
+def _mixed(pairs: Tensor) -> Tensor:
+    """Return the log-densities (n_factors, n) of the two members of pairs (2, n_factors, n)."""
+    return pairs.logsumexp(0) - math.log(2.0)
 
 
 class Vertex(NamedTuple):
@@ -190,12 +295,17 @@ def sums_of_members(
     """Return log-likelihoods (len(factors), E) of rows that members hold out, and weights (E,)."""
     sums = []
     for positions in torch.arange(n_positions, device=flat.device).split(_ROWS):
-        rows = objective.held_out_rows(positions)
-        densities, weights = objective.log_densities(flat, rows, factors)
-        ones = torch.ones_like(weights).unsqueeze(0)
-        sums.append((torch.cat([densities, ones]) * weights).sum(2, dtype=torch.float64))
+        seen = predicted(objective, flat, objective.held_out_rows(positions))
+        densities = seen.log_densities(factors)
+        ones = torch.ones_like(seen.weights).unsqueeze(0)
+        sums.append((torch.cat([densities, ones]) * seen.weights).sum(2, dtype=torch.float64))
     total = torch.stack(sums).sum(0).cpu()
     return total[:-1], total[-1]
+
+
+def predicted(objective: HeldOutRows, flat: Tensor, rows: Tensor) -> Predictions:
+    """Return what the members make of rows (E, B)."""
+    return objective.predictions(flat, objective.gathered(rows))
 
 
 def carried(two: Tensor, n_members: int) -> Tensor:
@@ -221,12 +331,19 @@ def pair_densities(
     weights : Tensor of shape (n,)
     """
     rows = shared_rows(objective, flat.device)
-    # In one go: a call for few rows takes as long as one for twice as many.
-    twice = torch.cat([rows, rows.roll(-1, dims=0)], dim=1)
-    found, weights = objective.log_densities(flat, twice, factors)
+    both = predicted(objective, flat, torch.cat([rows, rows.roll(-1, dims=0)], dim=1))
+    weights = both.weights.chunk(2, dim=1)[0].flatten().double().cpu()
+    return as_pairs(both.log_densities(factors)), weights
+
+
+def as_pairs(found: Tensor) -> Tensor:
+    """Return what members find (n_factors, E, 2 n) as two for each row: (2, n_factors, E n).
+
+    The first n rows of each are those that the one before it holds out, too; then come those that
+    the next one does.
+    """
     here, before = found.chunk(2, dim=2)
-    both = torch.stack([here, before.roll(1, dims=1)])
-    return both.flatten(2).double().cpu(), weights.chunk(2, dim=1)[0].flatten().double().cpu()
+    return torch.stack([here, before.roll(1, dims=1)]).flatten(2).double().cpu()
 
 
 def shared_rows(objective: HeldOutRows, device: torch.device) -> Tensor:

@@ -13,8 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .arrays import Array, as_array, as_tensor
-from .judging import search_factors, settled_factors, training_score
+from .arrays import Array, as_array
+from .judging import (
+    JudgedRows,
+    Predictions,
+    judged_rows,
+    search_factors,
+    settled_factors,
+    training_score,
+)
 from .loss import MixtureLoss
 from .network import Architecture, raw_outputs
 from .shares import Batch, Share
@@ -120,11 +127,6 @@ class MixtureObjective:
         """Return the rows (E, B) of the members at positions (B,) of their training rows."""
         return (positions + (self.offsets + self.n_held_out)) % self.n_rows
 
-    def _gather(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        f = self.architecture.n_features
-        taken = self.table.index_select(0, rows.flatten()).unflatten(0, rows.shape)
-        return taken[..., :f], taken[..., f:-1].mT.contiguous(), taken[..., -1].contiguous()
-
     @cached_property
     def is_weighted(self) -> bool:
         """Whether some row does not count once."""
@@ -136,7 +138,7 @@ class MixtureObjective:
         # One look-up for many batches, as far as they stay in a cache.
         numbers = self.batch_size * len(self.offsets) * self.table.shape[1]
         for positions in order.split(max(1, _CACHED_NUMBERS // numbers)):
-            x, y, weights = map(as_array, self._gather(self.training_rows(positions.flatten())))
+            x, y, weights = map(as_array, self.gathered(self.training_rows(positions.flatten())))
             for start in range(0, weights.shape[1], self.batch_size):
                 own = slice(start, start + self.batch_size)
                 yield x[:, own], y[..., own], weights[:, own] if self.is_weighted else None
@@ -156,50 +158,24 @@ class MixtureObjective:
         """Return the rows (E, B) of the members at positions (B,) of the rows they hold out."""
         return (positions + self.offsets) % self.n_rows
 
-    def log_densities(
-        self, flat: Tensor, rows: Tensor, factors: list[float]
-    ) -> tuple[Tensor, Tensor]:
-        """Return the log-densities (len(factors), E, B) of rows, and their weights (E, B).
+    @cached_property
+    def judged(self) -> JudgedRows:
+        """The rows that members are judged on, the same at every check."""
+        return judged_rows(self)
 
-        Parameters
-        ----------
-        flat : Tensor
-            The parameters.
-        rows : Tensor of shape (E, B)
-        factors : list of float
-            What the variances are multiplied by.
-        """
-        raw, y, weights = self._outputs(flat, rows)
-        found = as_tensor(self.loss.log_density(raw, y, factors))
-        # Infinitely far from every component, a softmax is inf - inf, which is no number.
-        return found.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf), weights
+    def gathered(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return features (E, B, F), targets (E, D, B) and weights (E, B) of rows (E, B)."""
+        f = self.architecture.n_features
+        taken = self.table.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+        return taken[..., :f], taken[..., f:-1].mT.contiguous(), taken[..., -1].contiguous()
 
-    def _outputs(self, flat: Tensor, rows: Tensor) -> tuple[Array, Array, Tensor]:
-        """Return raw outputs for rows, their targets, and their weights."""
-        x, y, weights = self._gather(rows)
+    def predictions(self, flat: Tensor, gathered: tuple[Tensor, Tensor, Tensor]) -> Predictions:
+        """Return what the members, with parameters ``flat``, make of rows gathered."""
+        x, y, weights = gathered
         p = self.architecture.views(flat)
         parameters = {name: as_array(part) for name, part in p.items()}
-        return raw_outputs(self.architecture, parameters, as_array(x)), as_array(y), weights
-
-    def errors(self, flat: Tensor, rows: Tensor, factor: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Return how far targets are from the members' means, and the variances there.
-
-        Parameters
-        ----------
-        flat, rows
-            As `log_densities` takes them.
-        factor : float
-            What the variances are multiplied by.
-
-        Returns
-        -------
-        errors, variances : Tensor of shape (E, D, B)
-            As `MixtureLoss.moments` has them.
-        weights : Tensor of shape (E, B)
-        """
-        raw, y, weights = self._outputs(flat, rows)
-        means, variances = self.loss.moments(raw, factor)
-        return as_tensor(y - means), as_tensor(variances), weights
+        raw = raw_outputs(self.architecture, parameters, as_array(x))
+        return Predictions(self.loss, raw, as_array(y), weights)
 
     def judge(self, flat: Tensor) -> float:
         """Return the log-likelihood that the members' mixture is expected to have on new rows.

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy import stats
 from scipy.optimize import minimize_scalar
@@ -15,9 +20,30 @@ from skmdn.learning.calibration import (
     calibrate,
     pooled_factors,
 )
-from skmdn.learning.judging import search_factors, settled_factors, vertex
+from skmdn.learning.judging import judged_rows, search_factors, settled_factors, vertex
 
 VARIANCE = 0.01  # what every member believes
+
+
+class Seen(NamedTuple):
+    """What `Normals` make of rows."""
+
+    wrong: np.ndarray
+    weights: torch.Tensor
+    noise_is_learned: bool
+    n_targets: int
+
+    def log_densities(self, factors):
+        factors = factors if self.noise_is_learned else [4.0] * len(factors)
+        found = [stats.norm(0, np.sqrt(f * VARIANCE)).logpdf(self.wrong) for f in factors]
+        return torch.from_numpy(np.stack(found))
+
+    def errors(self, factor):
+        errors = torch.from_numpy(self.wrong[:, None]).repeat(1, self.n_targets, 1)
+        return errors, torch.full_like(errors, factor * VARIANCE)
+
+    def first(self, n_rows):
+        return self._replace(wrong=self.wrong[:, :n_rows], weights=self.weights[:, :n_rows])
 
 
 class Normals:
@@ -34,22 +60,26 @@ class Normals:
         self.each = errors + own * rng.normal(size=(n_members, n_rows))
         self.offsets = torch.arange(n_members)[:, None] * n_rows // n_members
         self.n_rows, self.n_shared = n_rows, n_rows // n_members // 4
-        self.n_held_out = n_rows // n_members + self.n_shared
+        self.n_held_out = -(-n_rows // n_members) + self.n_shared
         self.n_mixed = n_members
+        self.noise_is_learned, self.n_targets = True, 1
 
     def held_out_rows(self, positions):
         return (positions + self.offsets) % self.n_rows
 
-    def _own(self, rows):
-        return np.take_along_axis(self.each, rows.numpy(), axis=1)
+    def weights_of(self, rows):
+        return torch.ones(rows.shape)
 
-    def log_densities(self, flat, rows, factors):
-        found = [stats.norm(0, np.sqrt(f * VARIANCE)).logpdf(self._own(rows)) for f in factors]
-        return torch.from_numpy(np.stack(found)), torch.ones(rows.shape)
+    @cached_property
+    def judged(self):
+        return judged_rows(self)
 
-    def errors(self, flat, rows, factor):
-        errors = torch.from_numpy(self._own(rows)[:, None])
-        return errors, torch.full_like(errors, factor * VARIANCE), torch.ones(rows.shape)
+    def gathered(self, rows):
+        return rows
+
+    def predictions(self, flat, rows):
+        wrong = np.take_along_axis(self.each, rows.numpy(), axis=1)
+        return Seen(wrong, self.weights_of(rows), self.noise_is_learned, self.n_targets)
 
     def score(self, factors):
         """Mean log-density, by all members mixed, of rows that none of them saw."""
@@ -132,6 +162,33 @@ def test_members_are_judged_by_the_rows_each_holds_out():
     assert score - gain == pytest.approx(densities.mean(), abs=2e-4)
 
 
+@given(n_rows=st.integers(2, 300), n_members=st.integers(1, 20), share=st.floats(0.0, 1.0))
+def test_members_are_judged_on_each_row_they_hold_out_and_on_none_twice(n_rows, n_members, share):
+    n_held_out = 1 + int(share * (n_rows - 2))
+    members = Normals(0.1, 0.1, n_rows, n_members)
+    members.n_held_out = n_held_out
+    members.n_shared = max(0, n_held_out - -(-n_rows // n_members))
+    rows, n_pairs = members.judged
+    held_out = members.held_out_rows(torch.arange(n_held_out))
+    assert torch.equal(rows.sort().values, held_out.sort().values)
+    with_before, with_next = rows[:, :n_pairs], rows[:, n_pairs : 2 * n_pairs]
+    assert torch.equal(with_before, with_next.roll(1, dims=0))
+    usual = n_held_out <= 1.25 * n_rows / n_members
+    assert not usual or n_pairs == members.n_shared
+
+
+def test_of_many_rows_some_are_judged_and_a_quarter_of_these_by_the_member_before_too():
+    members = Normals(0.1, 0.1, n_rows=100_000)
+    rows, n_pairs = members.judged
+    assert rows.shape == (16, 1024 + 256)
+    assert n_pairs == 256
+    assert len(set(rows.flatten().tolist())) == 16 * 1024
+    held_out = members.held_out_rows(torch.arange(members.n_held_out)).tolist()
+    assert all(set(own) >= set(one) for own, one in zip(held_out, rows.tolist(), strict=True))
+    assert all(len(set(one)) == len(one) for one in rows.tolist())
+    assert torch.equal(rows[1:, :256], rows[:-1, 256:512])
+
+
 def test_rows_that_one_member_holds_out_tell_of_that_member_alone():
     lonely = Normals(common=0.2, own=0.1)
     lonely.n_shared = 0
@@ -165,8 +222,7 @@ def test_factors_are_found_between_the_steps_of_their_grids(common):
 def test_factors_that_change_nothing_stay():
     """Where the noise is given."""
     members = Normals(common=0.2, own=0.1)
-    plain = members.log_densities
-    members.log_densities = lambda flat, rows, factors: plain(flat, rows, [4.0] * len(factors))
+    members.noise_is_learned = False
     _, factors, found = searched(members)
     assert factors == (1.0, 1.0)
     assert found.member_factor == 1.0
@@ -246,14 +302,7 @@ def test_shares_by_moments_weigh_rows_and_take_targets_together():
     members = Normals(common=0.3, own=0.1, n_rows=40_000)
     expected = _share_by_moments(members, torch.zeros(1), 2.0)
     members.each[:, ::2] *= 5.0 * np.random.default_rng(1).normal(size=(16, 20_000))
-    plain = members.errors
-
-    def weighted(flat, rows, factor):
-        errors, variances, weights = plain(flat, rows, factor)
-        twice = (part.repeat(1, 2, 1) for part in (errors, variances))
-        return *twice, weights * (rows % 2)
-
-    members.errors = weighted
+    members.weights_of, members.n_targets = lambda rows: rows % 2.0, 2
     assert _share_by_moments(members, torch.zeros(1), 2.0) == pytest.approx(expected, abs=0.05)
 
 
@@ -296,11 +345,5 @@ def test_few_members_have_no_tails_and_few_pairs_no_certainty():
 
 def test_a_few_heavy_rows_say_nothing_about_tails():
     members = Normals(common=0.1, own=0.02, tail=(0.08, 6.0))
-    plain = members.log_densities
-
-    def weighted(flat, rows, factors):
-        found, weights = plain(flat, rows, factors)
-        return found, torch.where(rows % 997 == 0, 1e6, weights)
-
-    members.log_densities = weighted
+    members.weights_of = lambda rows: torch.where(rows % 997 == 0, 1e6, 1.0)
     assert len(set(pooled_factors(members, torch.zeros(1), 1.0).tolist())) == 1

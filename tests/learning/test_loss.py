@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from skmdn.learning.curve import JohnsonCurve
+from skmdn.learning.judging import predicted
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import Architecture
 from skmdn.learning.noise import NOISE_MODELS
@@ -81,7 +82,7 @@ def test_targets_infinitely_far_have_no_density_rather_than_no_number():
     table = torch.tensor([[0.0, 1e30, 1.0], [0.0, 0.0, 1.0]])  # beyond float32 once squared
     flat = torch.zeros(architecture.n_parameters)  # weights 1/2, means 0, variances 1
     objective = MixtureObjective(architecture, loss, flat, table, n_held_out=1, batch_size=1)
-    found, _ = objective.log_densities(flat, torch.tensor([[0, 1]]), [1.0, 4.0])
+    found = predicted(objective, flat, torch.tensor([[0, 1]])).log_densities([1.0, 4.0])
     expected = -0.5 * np.log(2.0 * np.pi * np.array([1.0, 4.0]))
     np.testing.assert_array_equal(found[:, 0, 0], -np.inf)
     np.testing.assert_allclose(found[:, 0, 1], expected, rtol=1e-5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from skmdn.learning.judging import predicted
 from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import Architecture
 from skmdn.learning.noise import NOISE_MODELS
@@ -47,7 +48,8 @@ def test_members_are_judged_by_the_rows_each_holds_out():
     work.table[:, 1] = torch.linspace(-1.0, 2.0, 20)
     score = work.judge(work.flat)
     factor, _ = work.factors
-    densities, _ = work.log_densities(work.flat, work.held_out_rows(torch.arange(7)), [factor])
+    seen = predicted(work, work.flat, work.held_out_rows(torch.arange(7)))
+    densities = seen.log_densities([factor])
     assert score == pytest.approx(float(densities[0].double().mean()) + work.gain, abs=1e-4)
     assert work.gain >= 0.0
 
@@ -60,7 +62,8 @@ def test_what_mixing_gains_is_told_apart_from_weights():
     score = work.judge(work.flat)
     factor, _ = work.factors
     rows = work.held_out_rows(torch.arange(7))
-    densities, weights = work.log_densities(work.flat, rows, [factor])
+    seen = predicted(work, work.flat, rows)
+    densities, weights = seen.log_densities([factor]), seen.weights
     mean = float((densities[0] * weights).sum() / weights.sum())
     assert abs(mean - float(densities[0].mean(1).mean())) > 0.01
     assert score - work.gain == pytest.approx(mean, abs=1e-4)

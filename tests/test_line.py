@@ -140,7 +140,7 @@ def test_what_is_left_is_decorrelated_whatever_outliers_say():
 def test_linear_data_of_few_rows_are_learned_as_well_as_a_line_learns_them(n_features, n_targets):
     X, y = linear(1300, n_features, n_targets, noise=0.3)
     train, test = slice(300), slice(300, None)
-    model = MDNRegressor(random_state=0).fit(X[train], y[train])
+    model = MDNRegressor(n_estimators=5, random_state=0).fit(X[train], y[train])
     baseline = LinearRegression().fit(X[train], y[train])
     rest = y[train] - baseline.predict(X[train])
     noise = stats.multivariate_normal(cov=rest.T @ rest / (300 - n_features - 1))
@@ -162,8 +162,7 @@ def test_targets_that_tell_more_of_each_other_than_features_do(told):
     assert model.line_ is not None
 
 
-@pytest.mark.parametrize("n_targets", [1, 2])
-@pytest.mark.parametrize("kind", ["two spreads", "outliers", "fan"])
+@pytest.mark.parametrize(("kind", "n_targets"), [("two spreads", 2), ("outliers", 1), ("fan", 2)])
 def test_linear_data_whose_noise_is_uneven(kind, n_targets):
     """What a line leaves is far from normal, and networks take long to learn how."""
     rng = np.random.default_rng(0)
@@ -314,7 +313,7 @@ def test_no_variance_is_below_the_floor_where_a_line_explains_all(noise_type, no
     assert_allclose(model.predict(X), y, atol=0.02)
 
 
-@pytest.mark.parametrize("noise", [0.0, 1e-4, 1e-2])
+@pytest.mark.parametrize("noise", [0.0, 1e-2])
 def test_a_target_that_is_linear_spoils_no_other(noise):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(600, 3))
@@ -382,7 +381,7 @@ def test_targets_that_share_a_variance_share_a_line(noise_type):
     assert line is None or line.which.all()
 
 
-@pytest.mark.parametrize("exact", [0, 1, 2])
+@pytest.mark.parametrize("exact", [0, 2])
 def test_what_is_all_but_the_line_is_coupled_to_no_other(exact):
     """The floor alone would be explained by what it is not, or explain it."""
     rng = np.random.default_rng(0)

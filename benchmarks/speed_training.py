@@ -19,8 +19,9 @@ from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import Architecture
 from skmdn.learning.noise import NOISE_MODELS
 from skmdn.learning.objective import MixtureObjective
+from skmdn.learning.optimizer import AveragedAdamW
 from skmdn.learning.planning import USUAL
-from skmdn.learning.training import AveragedAdamW, one_pass
+from skmdn.learning.training import one_pass
 
 ROWS: dict[str, Row] = {}
 STEPS = 32  # in a pass that is timed

@@ -152,7 +152,7 @@ class NetworkFitting(NetworkMixtures):
         with objective.threads():
             result = training.finish(self._report)
             found = calibrate(objective, result.flat)
-        self._keep(result.flat, found.member_factor, found.pooled_factors)
+        self._keep(objective, result.flat, found.member_factor, found.pooled_factors)
         self._squared_errors = found.squared_errors
         self._outlier_share = self._share_of_outliers()
         self._keep_history(result, found.score)
@@ -192,7 +192,7 @@ class NetworkFitting(NetworkMixtures):
         with objective.threads():
             loss, n_steps = one_pass(objective, optimizer, learning_rate, generator)
         # What held-out rows told `fit` about the variances still holds.
-        self._keep(optimizer.average, self._member_factor, self._pooled_factors)
+        self._keep(objective, optimizer.average, self._member_factor, self._pooled_factors)
         self._optimizer = optimizer.on("cpu")  # where a pickle can be loaded on any machine
         self._n_steps += n_steps
         self.n_iter_ += 1
@@ -346,7 +346,11 @@ class NetworkFitting(NetworkMixtures):
 
     def _objective(self, table, flat, n_held_out):
         size = equal_batch_size(len(table) - n_held_out, _or_usual(self.batch_size, None))
-        return MixtureObjective(self._architecture(), self._loss, flat, table, n_held_out, size)
+        kept = []
+        if hasattr(self, "network_"):
+            kept = [(outputs, own.to(flat)) for outputs, own in self.network_.kept()]
+        given = self._architecture(), self._loss, flat, table, n_held_out, size
+        return MixtureObjective(*given, kept=kept)
 
     def _architecture(self):
         return Architecture(
@@ -358,10 +362,11 @@ class NetworkFitting(NetworkMixtures):
             n_plain=self._features.n_plain,
         )
 
-    def _keep(self, flat, member_factor, pooled_factors):
+    def _keep(self, objective, flat, member_factor, pooled_factors):
         self._forget("conformity_scores_")  # of the networks there were
         # In float64, so that a row's answer does not depend on the rows beside it.
-        self.network_ = MixtureNetwork(self._architecture(), flat.double().cpu())
+        kept = [(part.outputs, part.flat.double().cpu()) for part in objective.kept]
+        self.network_ = MixtureNetwork(self._architecture(), flat.double().cpu(), kept)
         self._member_factor, self._pooled_factors = member_factor, pooled_factors
 
     def _keep_history(self, result, oof_score):

@@ -23,7 +23,7 @@ from skmdn.learning.loss import MixtureLoss
 from skmdn.learning.network import ACTIVATIONS, Architecture
 from skmdn.learning.noise import NOISE_MODELS
 from skmdn.learning.objective import MixtureObjective
-from skmdn.learning.training import AveragedAdamW
+from skmdn.learning.optimizer import AveragedAdamW
 
 needs_cuda = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="torch sees no CUDA device here"

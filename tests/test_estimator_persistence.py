@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
 
 import cloudpickle
 import joblib
@@ -21,6 +22,7 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
 from skmdn import AutoregressiveMDNRegressor, MDNRegressor
+from skmdn.learning.training import Training
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(50, 2))
@@ -32,11 +34,27 @@ def small(**parameters):
     return MDNRegressor(**defaults | {"random_state": 0} | parameters)
 
 
+def with_networks_kept(model):
+    """Fit; the first target is told by networks as they were on the way."""
+
+    def keep_first(self):
+        is_first_time = not self.objective.kept
+        if is_first_time:
+            self.objective.keep({0: self.objective.flat.clone()})
+        return is_first_time
+
+    with mock.patch.object(Training, "keep_parts", keep_first):
+        model.fit(X, Y)
+    assert model.network_.kept()
+    return model
+
+
 FITTED = {
     "one target": lambda: small().fit(X, Y[:, 0]),
     "full": lambda: small(noise_type="full", early_stopping=False).fit(X, Y),
     "fixed": lambda: small(noise_type="fixed", n_estimators=1).fit(X, Y),
     "partial": lambda: small().partial_fit(X, Y).partial_fit(X, Y),
+    "kept": lambda: with_networks_kept(small(max_iter=300, n_iter_no_change=1)),
 }
 
 
@@ -151,7 +169,7 @@ pickle.dump(answers, sys.stdout.buffer)
 
 
 def test_a_process_that_never_saw_the_class_finds_the_same_bits(tmp_path):
-    models = [fitted() for name, fitted in FITTED.items() if name != "partial"]
+    models = [fitted() for name, fitted in FITTED.items() if name not in ("partial", "kept")]
     targets = [Y if model.n_outputs_ == 2 else Y[:, 0] for model in models]
     payload = [
         (dump(model), X, y)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from .arrays import Array, as_tensor
 from .loss import MixtureLoss
+from .parts import n_parts, target_log_densities
 
 #: Rows a member is scored on at once.
 _ROWS = 1024
@@ -61,6 +62,14 @@ class Predictions(NamedTuple):
         found = as_tensor(self.loss.log_density(self.raw, self.y, factors))
         # Infinitely far from every component, a softmax is inf - inf, which is no number.
         return found.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+
+    def part_scores(self, factor: float) -> tuple[float, ...]:
+        """Return the mean log-density of each target, given those before it; of one, nothing."""
+        if n_parts(self.loss) == 1:
+            return ()
+        found = as_tensor(target_log_densities(self.loss, self.raw, self.y, factor))
+        sums = (found * self.weights[:, None]).sum((0, 2), dtype=torch.float64)
+        return tuple((sums / self.weights.sum()).tolist())
 
     def errors(self, factor: float) -> tuple[Tensor, Tensor]:
         """Return how far targets are from the members' means, and the variances there: (E, D, B).
@@ -142,11 +151,15 @@ class Judgement(NamedTuple):
         The likeliest of one member, and of two mixed.
     gain : float
         What mixing all members surely adds to one: its mean less its standard error, 0 at least.
+    part_scores : tuple of float
+        Mean log-likelihoods of each target, given those before it, where each has raw outputs of
+        its own; else none.
     """
 
     score: float
     factors: tuple[float, float]
     gain: float
+    part_scores: tuple[float, ...] = ()
 
 
 def search_factors(
@@ -193,7 +206,7 @@ def _step(objective: HeldOutRows, seen: Predictions, factors: tuple[float, float
     of_one, densities = _climb(seen.log_densities, score_alone, factors[0])
     factor = factors[0] * _STEP**of_one.step
     if n_pairs == 0:
-        return Judgement(of_one.height, (factor, factor), 0.0)
+        return Judgement(of_one.height, (factor, factor), 0.0, seen.part_scores(factors[0]))
     both = seen.first(2 * n_pairs)
     weights = both.weights[:, :n_pairs].flatten().double().cpu()
 
@@ -205,7 +218,8 @@ def _step(objective: HeldOutRows, seen: Predictions, factors: tuple[float, float
     pair = as_pairs(torch.cat([one, of_pairs[[of_two.nearest]]]))
     gains = _gains_of_mixing(pair, _mixed(pair)[1], objective.n_mixed)
     gain = max(_surely(gains, weights), 0.0)
-    return Judgement(of_one.height + gain, (factor, factors[1] * _STEP**of_two.step), gain)
+    found = factor, factors[1] * _STEP**of_two.step
+    return Judgement(of_one.height + gain, found, gain, seen.part_scores(factors[0]))
 
 
 def _climb(

@@ -44,7 +44,7 @@ Arrays are laid out (members E, components K, targets D, rows B).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -225,21 +225,35 @@ class MixtureLoss(ArrayParts):
 
         One for each factor that the variances may be multiplied by; autograd goes through it.
         """
+        logits, terms_at, still = self.terms(raw, y)
+        constant = softmax(logits)[1] + self.n_targets * _HALF_LOG_2PI
+        joined = (_joined(terms_at(factor).sum(2), still, factor) for factor in factors)
+        found = [softmax(logits - 0.5 * terms)[1] - constant for terms in joined]
+        return namespace(raw).stack(found)
+
+    def terms(
+        self, raw: Array, y: Array
+    ) -> tuple[Array, Callable[[float], Array], StillTerms | None]:
+        """Return what densities of ``y`` (E, D, B) are made of, of all components.
+
+        Logits, a function that returns ``z e + log sigma^2`` (E, K, D, B) for a variance factor,
+        and what stays.
+        """
         xp = namespace(raw)
         logits, *parts, numbers = self.split(raw)
         logits = logits - xp.amax(logits, axis=1, keepdims=True)  # large ones swallow digits
         found = self.finished(*parts)
         _, e = self.errors(y, found)
-        squares, constant = e * e, softmax(logits)[1] + self.n_targets * _HALF_LOG_2PI
-        still, rounded, densities = self._still_terms(y, numbers), self._rounded(y), []
-        for factor in factors:
+        squares, rounded = e * e, self._rounded(y)
+
+        def terms_at(factor: float) -> Array:
             variances = self.variances(found.excess, factor)
             terms = squares / variances + xp.log(variances)
             if rounded is not None:
                 terms[:, :, rounded.columns] = rounded.cells(found.means, variances).terms()
-            terms = _joined(terms.sum(2), still, factor)
-            densities.append(softmax(logits - 0.5 * terms)[1] - constant)
-        return xp.stack(densities)
+            return terms
+
+        return logits, terms_at, self._still_terms(y, numbers)
 
     def gradient(self, raw: Parts, y: Array, out: Parts) -> Array:
         """Write the gradient of each row's negative log-likelihood by ``raw`` into ``out``.

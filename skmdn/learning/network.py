@@ -14,12 +14,13 @@ after member: one optimiser call moves everything, and one batched product serve
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -194,24 +195,38 @@ class MixtureNetwork(nn.Module):
     architecture : Architecture
     flat : array of shape (architecture.n_parameters,)
         All parameters; they are copied.
+    kept : sequence of (ndarray of int, array)
+        Raw outputs that others of that architecture give instead, and the parameters of those; see
+        `KeptOutputs`.
     """
 
-    def __init__(self, architecture: Architecture, flat: Array):
+    def __init__(
+        self,
+        architecture: Architecture,
+        flat: Array,
+        kept: Sequence[tuple[np.ndarray, Array]] = (),
+    ):
         super().__init__()
         self.architecture = architecture
         # A copy: joblib maps arrays of large models into memory that cannot be written.
         flat = flat if isinstance(flat, Tensor) else torch.from_numpy(flat.copy())
         for name, value in architecture.views(flat).items():
             self.register_parameter(name, nn.Parameter(value.clone()))
+        self.kept_outputs = [outputs for outputs, _ in kept]
+        self.kept_networks = nn.ModuleList(MixtureNetwork(architecture, own) for _, own in kept)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Be made anew from an array: readable where torch's own pickles are not, as by skops."""
-        return type(self), (self.architecture, self.flat().cpu().numpy())
+        """Be made anew from arrays: readable where torch's own pickles are not, as by skops."""
+        kept = [(outputs, flat.cpu().numpy()) for outputs, flat in self.kept()]
+        return type(self), (self.architecture, self.flat().cpu().numpy(), kept)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return raw outputs (E, P, B) for features (E, B, F), or (B, F) shared by all members."""
         # Not named_parameters(), which takes as long as a row's pass.
-        return raw_outputs(self.architecture, self._parameters, x)
+        raw = raw_outputs(self.architecture, self._parameters, x)
+        for outputs, network in zip(self.kept_outputs, self.kept_networks, strict=True):
+            raw[:, outputs] = network(x)[:, outputs]
+        return raw
 
     def answer(self, x: Tensor) -> np.ndarray:
         """Return the same without a graph, as fast as can be."""
@@ -221,11 +236,52 @@ class MixtureNetwork(nn.Module):
             if part is not None
         }
         raw = raw_outputs(self.architecture, p, as_array(x))
-        return raw if isinstance(raw, np.ndarray) else raw.cpu().numpy()
+        raw = raw if isinstance(raw, np.ndarray) else raw.cpu().numpy()
+        for outputs, network in zip(self.kept_outputs, self.kept_networks, strict=True):
+            raw[:, outputs] = cast(MixtureNetwork, network).answer(x)[:, outputs]
+        return raw
 
     def flat(self) -> Tensor:
-        """Return a copy of all parameters as one vector."""
-        return nn.utils.parameters_to_vector(self.parameters()).detach().clone()
+        """Return a copy of its own parameters as one vector."""
+        return nn.utils.parameters_to_vector(self.parameters(recurse=False)).detach().clone()
+
+    def kept(self) -> list[tuple[np.ndarray, Tensor]]:
+        """Return the outputs that others give, and copies of the parameters of those."""
+        networks = (cast(MixtureNetwork, network) for network in self.kept_networks)
+        flats = (network.flat() for network in networks)
+        return list(zip(self.kept_outputs, flats, strict=True))
+
+
+class KeptOutputs:
+    """Raw outputs that stay what networks made of them once, while others are learned.
+
+    What a noisy target is told by is soon overfit in layers that others share, and these may have
+    much to learn yet. So networks may be copied when they were best for one target, and the copies
+    answer for it from then on.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    outputs : ndarray of int
+    flat : Tensor of shape (architecture.n_parameters,)
+        The parameters then.
+    """
+
+    def __init__(self, architecture: Architecture, outputs: np.ndarray, flat: Tensor):
+        self.architecture, self.outputs, self.flat = architecture, outputs, flat
+        self.p = {name: as_array(part) for name, part in architecture.views(flat).items()}
+
+    def of(self, members: slice) -> KeptOutputs:
+        """Return those of some members."""
+        few = copy.copy(self)
+        few.p = {name: part[members] for name, part in self.p.items()}
+        n_members = len(few.p["frequency"])
+        few.architecture = replace(self.architecture, n_members=n_members)
+        return few
+
+    def write(self, raw: Array, x: Array) -> None:
+        """Write them into the raw outputs (E, P, B) for features (E, B, F)."""
+        raw[:, self.outputs] = raw_outputs(self.architecture, self.p, x)[:, self.outputs]
 
 
 class ClosedForm:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -23,7 +23,8 @@ from .judging import (
     training_score,
 )
 from .loss import MixtureLoss
-from .network import Architecture, raw_outputs
+from .network import Architecture, KeptOutputs, raw_outputs
+from .parts import n_parts, outputs_of
 from .shares import Batch, Share
 from .sizes import usual_batch_size
 from .threads import are_few, n_shares, one_thread
@@ -80,6 +81,8 @@ class MixtureObjective:
         Rows of a member in each step.
     n_mixed : int, default=None
         Members of the mixture that is judged, where these are but a few of them.
+    kept : sequence of (ndarray of int, Tensor), default=()
+        Raw outputs that are no longer learned, and the parameters that give them.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class MixtureObjective:
         n_held_out: int,
         batch_size: int,
         n_mixed: int | None = None,
+        kept: Sequence[tuple[np.ndarray, Tensor]] = (),
     ):
         self.architecture, self.table = architecture, table
         self.flat, self.gradient = flat, torch.zeros_like(flat)
@@ -105,8 +109,10 @@ class MixtureObjective:
         self.batch_size, self.n_batches = batch_size, -(-self.n_train // batch_size)
         #: Where the search for the variances' factors stands; not yet begun.
         self.factors: tuple[float, float] | None = None
-        #: What mixing the members surely added when they were last judged.
+        #: What mixing the members surely added when they were last judged,
         self.gain = 0.0
+        #: and the parts of their score, if there are several.
+        self.part_scores: tuple[float, ...] = ()
         self.n_in_batch = batch_size * architecture.n_members
         self.n_products = architecture.n_parameters * batch_size
         n = n_shares(architecture.n_members, self.n_products) if flat.is_cpu else 1
@@ -117,6 +123,9 @@ class MixtureObjective:
             given = architecture, self.loss, flat, self.gradient, batch_size
             cuts = (np.arange(n + 1) * architecture.n_members // n).tolist()
             self.shares = [Share(*given, slice(start, stop)) for start, stop in pairwise(cuts)]
+            #: What is no longer learned.
+            self.kept: list[KeptOutputs] = []
+            self._tell([KeptOutputs(architecture, *part) for part in kept], None)
 
     def threads(self) -> AbstractContextManager[None]:
         """Use as many threads as a step is worth; all else that is asked of it needs them, too."""
@@ -175,6 +184,8 @@ class MixtureObjective:
         p = self.architecture.views(flat)
         parameters = {name: as_array(part) for name, part in p.items()}
         raw = raw_outputs(self.architecture, parameters, as_array(x))
+        for part in self.kept:
+            part.write(raw, as_array(x))
         return Predictions(self.loss, raw, as_array(y), weights)
 
     def judge(self, flat: Tensor) -> float:
@@ -188,4 +199,29 @@ class MixtureObjective:
         search = search_factors if self.factors else settled_factors
         judgement = search(self, flat, self.factors or (1.0, 1.0))
         self.factors, self.gain = judgement.factors, judgement.gain
+        self.part_scores = judgement.part_scores
         return judgement.score
+
+    def open_parts(self) -> list[int]:
+        """Return which parts of the score are still learned."""
+        parts = range(n_parts(self.loss))
+        kept = {int(of_part.outputs[0]) for of_part in self.kept}
+        return [part for part in parts if outputs_of(self.loss, part)[0] not in kept]
+
+    def keep(self, parts: dict[int, Tensor]) -> None:
+        """Let parts of the score be told as with these parameters from now on."""
+        self._before = self.kept, self.factors
+        own = [
+            KeptOutputs(self.architecture, outputs_of(self.loss, part), flat)
+            for part, flat in parts.items()
+        ]
+        self._tell([*self.kept, *own], None)
+
+    def let_go(self) -> None:
+        """Learn again what was kept last."""
+        self._tell(*self._before)
+
+    def _tell(self, kept: list[KeptOutputs], factors: tuple[float, float] | None) -> None:
+        self.kept, self.factors = kept, factors
+        for share in self.shares:
+            share.kept = [part.of(share.members) for part in kept]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .arrays import Array, as_array
 from .loss import MixtureLoss
-from .network import Architecture, ClosedForm
+from .network import Architecture, ClosedForm, KeptOutputs
 
 #: Features (E, B, F), targets (E, D, B) and weights (E, B) of rows of each member; None if all are
 #: one.
@@ -53,6 +53,7 @@ class Share:
         )
         self.network = ClosedForm(own, p, g, n_rows)
         raw, self.d_raw = as_array(self.network.raw), as_array(self.network.d_raw)
+        self.raw, self.kept = raw, list[KeptOutputs]()
         self.parts, self.d_parts = map(loss.split, (raw, self.d_raw))
 
     def step(self, batch: Batch) -> Array:
@@ -62,7 +63,11 @@ class Share:
         """
         x, y, weights = (None if part is None else part[self.members] for part in batch)
         self.network.forward(x)
+        for kept in self.kept:
+            kept.write(self.raw, x)
         losses = self.loss.gradient(self.parts, y, out=self.d_parts)
+        for kept in self.kept:
+            self.d_raw[:, kept.outputs] = 0.0
         if weights is not None:
             losses *= weights
             self.d_raw *= weights[:, None]

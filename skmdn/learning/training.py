@@ -15,13 +15,13 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, repeat
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .arrays import Array, as_tensor
+from .optimizer import AveragedAdamW
 
 
 class Objective(Protocol):
@@ -30,6 +30,8 @@ class Objective(Protocol):
     flat: Tensor
     gradient: Tensor
     n_batches: int
+    #: Parts that the score last given is the sum of, but for what members mixed add; if several.
+    part_scores: tuple[float, ...]
 
     def batches(self, generator: torch.Generator) -> Iterator[Any]:
         """Yield the batches of a shuffled pass over the training rows."""
@@ -39,6 +41,15 @@ class Objective(Protocol):
 
     def judge(self, flat: Tensor) -> float:
         """Return the score of ``flat``, of held-out rows if there are any; larger is better."""
+
+    def open_parts(self) -> list[int]:
+        """Return which parts of the score may be kept as they are with some parameters."""
+
+    def keep(self, parts: dict[int, Tensor]) -> None:
+        """Let parts be told as with these parameters from now on, whatever else is learned."""
+
+    def let_go(self) -> None:
+        """Learn again what was kept last."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +107,6 @@ class TrainingResult:
     scores: list[float] = field(default_factory=list)
 
 
-#: Weight of the newest parameters in the average, after the first steps.
-_AVERAGING_RATE = 0.005
-#: Steps over which the step size rises from zero.
-_WARM_UP = 20
 #: Steps between two checks, at least; else a pass.
 _STEPS_PER_CHECK = 50
 #: Share of the checks so far that must pass without a better score, too, before the step falls.
@@ -121,73 +128,29 @@ _LATE_PATIENCE = 10
 _PATIENCE_WITH_LOSS = 2
 #: The share of what was learned that is a clear loss.
 _CLEAR_LOSS = 0.05
+#: Nats that a part of the score must have lost, to be kept as it was: less is won back as the step
+#: falls.
+_LOST = 0.05
+#: Nats that all must be better by then.
+_BETTER = 0.02
 
 
-class AveragedAdamW:
-    """Adam with decoupled weight decay on one flat vector, and the average of its path.
+class BestPart(NamedTuple):
+    """With what a part of the score was best so far.
 
-    A step whose gradient, or its squared length, is not finite is not taken.
+    Attributes
+    ----------
+    flat : Tensor
+        The parameters.
+    scores : tuple of float
+        All parts with these.
+    n_steps : int
+        Steps taken then.
     """
 
-    def __init__(self, flat: Tensor, weight_decay: float):
-        self.flat, self.average = flat, flat.clone()
-        self.weight_decay = weight_decay
-        self.restart()
-
-    def restart(self) -> None:
-        """Go back to the average, and forget the gradients seen."""
-        self.flat.copy_(self.average)
-        self.first_moment, self.second_moment = (
-            torch.zeros_like(self.flat),
-            torch.zeros_like(self.flat),
-        )
-        self.count, self.n_steps = 0, self.flat.new_zeros(())
-
-    def on(self, device: torch.device | str) -> AveragedAdamW:
-        """Return a copy on a device."""
-        twin = object.__new__(type(self))
-        twin.__dict__.update(
-            (name, value.to(device, copy=True) if isinstance(value, Tensor) else value)
-            for name, value in vars(self).items()
-        )
-        return twin
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return all there is with arrays for tensors, as `MixtureNetwork` has them in a file."""
-        found = self.on("cpu")
-        return {
-            name: value.numpy() if isinstance(value, Tensor) else value
-            for name, value in vars(found).items()
-        }
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(
-            (name, torch.from_numpy(value.copy()) if isinstance(value, np.ndarray) else value)
-            for name, value in state.items()
-        )
-
-    def step(self, gradient: Tensor, learning_rate: float) -> None:
-        """Take one step."""
-        self.count += 1
-        size = torch.dot(gradient, gradient)
-        not_finite = (size - size).nan_to_num_(nan=1.0)  # inf - inf is NaN
-        torch._fused_adamw_(
-            [self.flat],
-            [gradient],
-            [self.first_moment],
-            [self.second_moment],
-            [],
-            [self.n_steps.fill_(self.count)],
-            lr=learning_rate * min(1.0, self.count / _WARM_UP),
-            beta1=0.9,
-            beta2=0.99,
-            weight_decay=self.weight_decay,
-            eps=1e-8,
-            amsgrad=False,
-            maximize=False,
-            found_inf=not_finite,
-        )
-        self.average.lerp_(self.flat, max(_AVERAGING_RATE, 1.0 / (self.count + 1.0)))
+    flat: Tensor
+    scores: tuple[float, ...]
+    n_steps: int
 
 
 def take_step(
@@ -252,6 +215,8 @@ class Training:
         self.result = TrainingResult(objective.flat.clone(), best_score=best_score)
         #: Whether there were batches to the end.
         self.has_batches = True
+        #: With what each part of the score was best so far, if it has several.
+        self.best_parts: list[BestPart] = []
         #: The score that others must beat, and the checks since it was reached.
         self.mark, self.stale = best_score, 0
         # Of a function: a method's would refer back to this, and keep the rows from being freed.
@@ -261,7 +226,7 @@ class Training:
         self, report: Callable[[TrainingResult], None] = lambda result: None
     ) -> TrainingResult:
         """Go on to the end; ``report`` is called after each check on the way."""
-        for result in chain(self.hold(), self.anneal()):
+        for result in chain(self.hold(), self.hold_without(), self.anneal()):
             report(result)
         if self.has_batches:
             self.result.stop_reason = "converged"
@@ -270,6 +235,38 @@ class Training:
     def hold(self) -> Iterator[TrainingResult]:
         """Go on until the step should begin to fall; yield the result so far at each check."""
         return self.take_steps(repeat(self.options.learning_rate), self.options.tol, self.patience)
+
+    def hold_without(self) -> Iterator[TrainingResult]:
+        """Hold on with fewer parts of the score, as long as some was better told before.
+
+        The noisiest target overfits the layers it shares with others, which may have much to learn
+        yet: it is told as when it was told best, and they go on.
+        """
+        while self.has_batches and self.keep_parts():
+            self.return_to_best()
+            yield from self.hold()
+
+    def keep_parts(self) -> bool:
+        """Keep parts as they were when they were best, if all is clearly better by that."""
+        result = self.result
+        latest = max(self.best_parts, key=lambda best: best.n_steps, default=None)
+        if latest is None:
+            return False
+        lost = {
+            part: self.best_parts[part].flat
+            for part in self.objective.open_parts()
+            if self.best_parts[part].scores[part] - latest.scores[part] > _LOST
+        }
+        if not lost:
+            return False
+        self.objective.keep(lost)
+        gain = self.objective.judge(latest.flat) - result.best_score
+        if not gain > _BETTER:
+            self.objective.let_go()
+            return False
+        result.flat.copy_(latest.flat)
+        self.shift_scores(gain)
+        return True
 
     def anneal(self) -> Iterator[TrainingResult]:
         """Go back to the best, and let the step fall to zero from there on.
@@ -338,10 +335,21 @@ class Training:
         result.loss_curve.append(mean_of(losses))
         score = self.objective.judge(flat)
         result.scores.append(score)
+        self.see_parts(flat)
         if score > result.best_score:
             result.best_score, result.best_iter = score, result.n_iter
             result.flat.copy_(flat)
         return score
+
+    def see_parts(self, flat: Tensor) -> None:
+        """Note with which parameters each part of the score was best so far."""
+        scores = self.objective.part_scores
+        this = BestPart(flat.clone(), scores, self.result.n_steps)
+        best = self.best_parts or [this] * len(scores)
+        self.best_parts = [
+            this if score > part.scores[i] else part
+            for i, (score, part) in enumerate(zip(scores, best, strict=True))
+        ]
 
     def return_to_best(self) -> None:
         """Go on from the best parameters so far."""
@@ -354,8 +362,12 @@ class Training:
 
         By as much as their score is another now, all before are taken to be.
         """
-        result = self.result
-        shift = self.objective.judge(result.flat) - result.best_score
+        shift = self.objective.judge(self.result.flat) - self.result.best_score
         if math.isfinite(shift):
-            result.scores = [score + shift for score in result.scores]
-            result.best_score, self.mark = result.best_score + shift, self.mark + shift
+            self.shift_scores(shift)
+
+    def shift_scores(self, shift: float) -> None:
+        """Take all scores so far for so much higher."""
+        result = self.result
+        result.scores = [score + shift for score in result.scores]
+        result.best_score, self.mark = result.best_score + shift, self.mark + shift

@@ -14,7 +14,8 @@ from numpy.testing import assert_array_equal
 
 from skmdn.learning import training
 from skmdn.learning.objective import equal_batches
-from skmdn.learning.training import AveragedAdamW, Training, TrainingOptions, one_pass
+from skmdn.learning.optimizer import _AVERAGING_RATE, _WARM_UP, AveragedAdamW
+from skmdn.learning.training import Training, TrainingOptions, one_pass
 
 STEPS_PER_CHECK = training._STEPS_PER_CHECK
 
@@ -34,7 +35,7 @@ class Bowl:
         self.rows, self.goal = rows, goal
         self.flat, self.gradient = torch.zeros(2), torch.zeros(2)
         self.batch_size, self.n_batches = batch_size, -(-len(rows) // batch_size)
-        self.seen, self.judged = [], []
+        self.seen, self.judged, self.part_scores = [], [], ()
 
     def batches(self, generator):
         return iter(equal_batches(len(self.rows), self.batch_size, generator))
@@ -74,13 +75,13 @@ def test_steps_are_those_of_adamw_with_a_warm_up(weight_decay):
     path = [start]
     for count, gradient in enumerate(gradients, start=1):
         ours.step(gradient, 0.05)
-        adamw.param_groups[0]["lr"] = 0.05 * min(1.0, count / training._WARM_UP)
+        adamw.param_groups[0]["lr"] = 0.05 * min(1.0, count / _WARM_UP)
         theirs.grad = gradient
         adamw.step()
         torch.testing.assert_close(ours.flat, theirs.detach(), rtol=1e-6, atol=1e-6)
         path.append(ours.flat.clone())
         # Until the averaging rate is reached, the average is that of the whole path.
-        assert 1 / (count + 1) > training._AVERAGING_RATE
+        assert 1 / (count + 1) > _AVERAGING_RATE
         torch.testing.assert_close(ours.average, torch.stack(path).mean(0))
 
 
@@ -89,7 +90,7 @@ def test_the_average_forgets_exponentially():
     optimizer.count = 10**6
     optimizer.flat.fill_(1.0)
     optimizer.step(torch.zeros(1), 0.0)
-    assert optimizer.average.item() == pytest.approx(training._AVERAGING_RATE)
+    assert optimizer.average.item() == pytest.approx(_AVERAGING_RATE)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -529,3 +530,68 @@ def test_the_same_generator_gives_the_same_bits():
     assert torch.equal(first.flat, again.flat)
     assert first.loss_curve == again.loss_curve
     assert first.loss_curve != other.loss_curve
+
+
+# --- parts of the score --------------------------------------------------------------------------
+
+
+class TwoParts(Bowl):
+    """The first parameter is soon too large for one part of the score, the second never for its.
+
+    Each part may be told by parameters of its own; what that ``costs`` is taken off the score.
+    """
+
+    def __init__(self, costs=0.0):
+        super().__init__(torch.full((40, 2), 4.0), batch_size=8)
+        self.costs, self.kept, self.found = costs, {}, []
+
+    def judge(self, flat):
+        first, second = (float(self.kept.get(i, flat)[i]) for i in range(2))
+        self.part_scores = -3.0 * abs(first - 0.5), -abs(second - 3.0)
+        self.found.append(self.part_scores[0])
+        return sum(self.part_scores) - (self.costs if self.kept else 0.0)
+
+    def open_parts(self):
+        return [part for part in range(2) if part not in self.kept]
+
+    def keep(self, parts):
+        self.before = self.kept
+        self.kept = {**self.kept, **parts}
+
+    def let_go(self):
+        self.kept = self.before
+
+
+def test_a_part_that_is_soon_lost_is_kept_while_another_goes_on():
+    work = TwoParts()
+    result = train(work, options(learning_rate=0.02), generator())
+    assert list(work.kept) == [0]
+    assert -3.0 * abs(float(work.kept[0][0]) - 0.5) == max(work.found)
+    assert float(result.flat[1]) == pytest.approx(3.0, abs=0.1)
+    assert result.best_score == pytest.approx(work.judge(result.flat))
+    assert max(result.scores) == result.best_score > max(work.found) - 0.2
+
+
+@pytest.mark.parametrize("costs", [10.0, math.nan])
+def test_parts_are_kept_only_where_all_is_better_by_that(costs):
+    work, whole = TwoParts(costs), TwoParts()
+    whole.open_parts = lambda: []
+    result, expected = (
+        train(objective, options(learning_rate=0.02), generator()) for objective in (work, whole)
+    )
+    assert not work.kept
+    assert result.scores == expected.scores
+    assert torch.equal(result.flat, expected.flat)
+
+
+def test_what_was_hardly_lost_is_not_kept():
+    class Flat(TwoParts):
+        def judge(self, flat):
+            score = super().judge(flat)
+            slope = 0.3 * training._LOST  # as far as it gets
+            self.part_scores = slope * self.part_scores[0] / 10.0, self.part_scores[1]
+            return score
+
+    work = Flat()
+    train(work, options(learning_rate=0.02), generator())
+    assert not work.kept

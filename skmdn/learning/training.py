@@ -144,13 +144,13 @@ class BestPart(NamedTuple):
         The parameters.
     scores : tuple of float
         All parts with these.
-    n_steps : int
-        Steps taken then.
+    n_iter : int
+        The pass in which it was found.
     """
 
     flat: Tensor
     scores: tuple[float, ...]
-    n_steps: int
+    n_iter: int
 
 
 def take_step(
@@ -247,24 +247,30 @@ class Training:
             yield from self.hold()
 
     def keep_parts(self) -> bool:
-        """Keep parts as they were when they were best, if all is clearly better by that."""
-        result = self.result
-        latest = max(self.best_parts, key=lambda best: best.n_steps, default=None)
-        if latest is None:
+        """Keep parts as they were when they were best, if all is clearly better by that.
+
+        The one that was best last goes on, from where it was.
+        """
+        if not self.best_parts:
             return False
+        best = {part: self.best_parts[part] for part in self.objective.open_parts()}
+        latest = max(best.values(), key=lambda found: found.n_iter)
         lost = {
-            part: self.best_parts[part].flat
-            for part in self.objective.open_parts()
-            if self.best_parts[part].scores[part] - latest.scores[part] > _LOST
+            part: found.flat
+            for part, found in best.items()
+            if found.scores[part] - latest.scores[part] > _LOST
         }
-        if not lost:
-            return False
-        self.objective.keep(lost)
-        gain = self.objective.judge(latest.flat) - result.best_score
-        if not gain > _BETTER:
+        return bool(lost) and self.keep(lost, latest)
+
+    def keep(self, parts: dict[int, Tensor], latest: BestPart) -> bool:
+        """Keep parts as they are with these parameters, if all is clearly better by that."""
+        self.objective.keep(parts)
+        gain = self.objective.judge(latest.flat) - self.result.best_score
+        if not gain > _BETTER:  # nor is NaN
             self.objective.let_go()
             return False
-        result.flat.copy_(latest.flat)
+        self.result.flat.copy_(latest.flat)
+        self.result.best_iter = latest.n_iter
         self.shift_scores(gain)
         return True
 
@@ -344,7 +350,7 @@ class Training:
     def see_parts(self, flat: Tensor) -> None:
         """Note with which parameters each part of the score was best so far."""
         scores = self.objective.part_scores
-        this = BestPart(flat.clone(), scores, self.result.n_steps)
+        this = BestPart(flat.clone(), scores, self.result.n_iter)
         best = self.best_parts or [this] * len(scores)
         self.best_parts = [
             this if score > part.scores[i] else part

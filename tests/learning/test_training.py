@@ -569,13 +569,14 @@ def test_a_part_that_is_soon_lost_is_kept_while_another_goes_on():
     assert -3.0 * abs(float(work.kept[0][0]) - 0.5) == max(work.found)
     assert float(result.flat[1]) == pytest.approx(3.0, abs=0.1)
     assert result.best_score == pytest.approx(work.judge(result.flat))
+    assert 0 < result.best_iter <= result.n_iter
     assert max(result.scores) == result.best_score > max(work.found) - 0.2
 
 
 @pytest.mark.parametrize("costs", [10.0, math.nan])
 def test_parts_are_kept_only_where_all_is_better_by_that(costs):
     work, whole = TwoParts(costs), TwoParts()
-    whole.open_parts = lambda: []
+    whole.open_parts = lambda: [1]  # the other is all there is to learn
     result, expected = (
         train(objective, options(learning_rate=0.02), generator()) for objective in (work, whole)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +33,8 @@ class Display:
             raise ValueError("y_true has no rows, and there is nothing to show")
         n_targets = mixture.n_targets
         chosen = 0 if target is None and n_targets == 1 else target
-        if chosen is None or chosen not in range(n_targets):
+        is_number = isinstance(chosen, Integral) and not isinstance(chosen, bool)
+        if chosen is None or not is_number or chosen not in range(n_targets):
             raise ValueError(f"target must be one of 0..{n_targets - 1}; got {target!r}")
         if self.y_true.ndim == 2:
             self.y_true, self.mixture = self.y_true[:, chosen], mixture.marginal(chosen)

@@ -151,6 +151,7 @@ class MixtureBatch:
         >>> len(NormalMixture.concatenate([one, one, one]))
         3
         """
+        mixtures = list(mixtures)
         if len({(m.n_components, m.n_targets, m._scalar) for m in mixtures}) != 1:
             shapes = [m.means.shape for m in mixtures]
             raise ValueError(f"mixtures must share K and the shape of y; got means of {shapes}")
@@ -185,6 +186,7 @@ class MixtureBatch:
         >>> NormalMixture.mix([left, right]).mean()
         array([1.])
         """
+        mixtures = list(mixtures)
         if len({(len(m), m.n_targets, m._scalar) for m in mixtures}) != 1:
             shapes = [m.means.shape for m in mixtures]
             raise ValueError(f"mixtures must share rows and targets; got means of {shapes}")
@@ -257,7 +259,8 @@ class MixtureBatch:
         number of points; leading axes are free.
         """
         points = as_floats(name, y)
-        points = points[..., None] if scalar else points
+        is_number = points.ndim == 0 and n_targets == 1
+        points = points[..., None] if scalar or is_number else points
         if points.ndim == 1:
             points = np.broadcast_to(points, (len(self), *points.shape))
         fits = points.ndim > 1 and points.shape[-1] == n_targets

@@ -256,6 +256,16 @@ def _mean_norm(offset: Array, variances: Array) -> Array:
     by double-exponential quadrature (Takahasi & Mori 1974): relative error below 1e-9, and near
     1e-14 unless the offsets dwarf the variances.
     """
+    size = np.maximum(np.abs(offset).max(axis=-1), np.sqrt(variances.max(axis=-1)))
+    unit = np.where(size > 0, size, 1.0)[..., None]  # in which no square overflows
+    return unit[..., 0] * _mean_norm_in_units(offset / unit, np.square(np.sqrt(variances) / unit))
+
+
+#: Half the squared offset, in variances, from which on its series has all digits.
+_FAR = 1e8
+
+
+def _mean_norm_in_units(offset: Array, variances: Array) -> Array:
     if (variances == variances[..., :1]).all():
         return _mean_noncentral_chi(offset, variances[..., 0])
     total = (variances + np.square(offset)).sum(axis=-1)
@@ -270,10 +280,15 @@ def _mean_norm(offset: Array, variances: Array) -> Array:
 
 
 def _mean_noncentral_chi(offset: Array, variance: Array) -> Array:
+    """E|X| where all variances are one; far out r + (D - 1) variance / 2 r, with r = |offset|."""
     n_targets = offset.shape[-1]
     central = np.exp(gammaln((n_targets + 1) / 2) - gammaln(n_targets / 2))
-    half = np.square(offset).sum(axis=-1) / (2 * variance)
-    return np.asarray(np.sqrt(2 * variance) * central * hyp1f1(-0.5, n_targets / 2, -half))
+    square = np.square(offset).sum(axis=-1)
+    is_far = square > 2 * _FAR * variance
+    half = square / np.where(is_far, np.inf, 2 * variance)
+    near = np.sqrt(2 * variance) * central * hyp1f1(-0.5, n_targets / 2, -half)
+    r = np.sqrt(np.where(is_far, square, 1.0))
+    return np.asarray(np.where(is_far, r + (n_targets - 1) * variance / (2 * r), near))
 
 
 def _double_exponential_nodes() -> tuple[Array, Array]:

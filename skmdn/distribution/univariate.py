@@ -206,13 +206,13 @@ def expected_improvement(best: Array, weights: Array, means: Array, scales: Arra
     A component gives s (phi(z) + z Phi(z)) with z = (mean - best) / s (Jones, Schonlau & Welch
     1998), here without cancellation in the far tail.
     """
-    return (weights * _positive_part(means - best, scales)).sum(axis=0)
+    return _weighted(weights, _positive_part(means - best, scales))
 
 
 @_pointwise
 def lower_partial_moment(target: Array, weights: Array, means: Array, scales: Array) -> Array:
     """E[max(target - Y, 0)]: the lower partial moment of order one."""
-    return (weights * _positive_part(target - means, scales)).sum(axis=0)
+    return _weighted(weights, _positive_part(target - means, scales))
 
 
 def expected_shortfall(level: ArrayLike, weights: Array, means: Array, scales: Array) -> Array:
@@ -223,6 +223,11 @@ def expected_shortfall(level: ArrayLike, weights: Array, means: Array, scales: A
     """
     quantile = ppf(level, weights, means, scales)
     return quantile - lower_partial_moment(quantile, weights, means, scales) / np.asarray(level)
+
+
+def _weighted(weights: Array, gains: Array) -> Array:
+    """Sum over components; infinitely much of nothing is nothing."""
+    return (weights * np.where(weights > 0, gains, 0.0)).sum(axis=0)
 
 
 def _positive_part(mean: Array, scales: Array) -> Array:

@@ -123,14 +123,14 @@ def test_repr_tells_the_sizes():
 
 def test_concatenate_and_mix():
     first, second = random_mixture(2, seed=1), random_mixture(3, seed=2)
-    both = NormalMixture.concatenate([first, second])
+    both = NormalMixture.concatenate(part for part in (first, second))
     assert_array_equal(both.means, np.concatenate([first.means, second.means]))
     y = both.sample(random_state=0)
     separately = np.concatenate([first.logpdf(y[:2]), second.logpdf(y[2:])])
     assert_allclose(both.logpdf(y), separately, rtol=1e-14)
 
     diagonal = NormalMixture([[1.0]] * 2, [[[0.0, 1.0]]] * 2, [[np.diag([1.0, 4.0])]] * 2)
-    pooled = NormalMixture.mix([first, diagonal])
+    pooled = NormalMixture.mix(part for part in (first, diagonal))
     assert_allclose(pooled.pdf(y[:2]), (first.pdf(y[:2]) + diagonal.pdf(y[:2])) / 2, rtol=1e-13)
     assert_allclose(pooled.weights.sum(axis=1), 1, rtol=1e-15)
 
@@ -408,3 +408,18 @@ def test_scales_of_the_estimator_answer_like_covariances():
         y = trusted.sample(random_state=0)
         assert_allclose(trusted.logpdf(y), checked.logpdf(y), rtol=1e-11)
         assert_allclose(trusted.marginal(1).cdf(y[:, 1]), checked.marginal(1).cdf(y[:, 1]))
+
+
+def test_one_number_is_asked_of_every_mixture_of_one_target_kept_as_a_column():
+    means = np.array([-1.0, 0.0, 2.0])
+    column = NormalMixture(np.ones((3, 1)), means[:, None, None], np.ones((3, 1, 1, 1)))
+    flat = NormalMixture(np.ones((3, 1)), means[:, None], np.ones((3, 1)))
+    for name in ("cdf", "sf", "logpdf", "crps", "expected_improvement"):
+        found, expected = getattr(column, name)(0.5), getattr(flat, name)(0.5)
+        assert_allclose(np.ravel(found), expected, rtol=1e-12)
+    between = column.probability_between(-np.inf, 0.5)
+    assert_allclose(between, flat.probability_between(-np.inf, 0.5), rtol=1e-12)
+    with pytest.raises(
+        ValueError, match=r"^y must have shape \(\.\.\., 1, 2\), one value a mixture"
+    ):
+        NormalMixture([[1.0]], np.zeros((1, 1, 2)), np.eye(2)[None, None]).cdf(0.5)

@@ -9,7 +9,7 @@ import scoringrules
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy import special, stats
+from scipy import integrate, special, stats
 
 from skmdn import NormalMixture
 from skmdn.distribution import multivariate
@@ -264,6 +264,30 @@ def test_energy_score_is_that_of_many_draws(structure):
     assert (np.abs(np.mean(repeats, axis=0) - exact) < 4 * np.std(repeats, axis=0) / 10).all()
     ensemble = np.moveaxis(mixture.sample(1000, random_state=1), 0, 1)
     assert_allclose(exact, scoringrules.es_ensemble(y, ensemble, backend="numpy"), rtol=0.1)
+
+
+@pytest.mark.parametrize("n_targets", [2, 3, 6])
+@pytest.mark.parametrize("sds", [1.0, [1.0, 2.0, 3.0, 1.0, 2.0, 3.0]], ids=["equal", "unequal"])
+@pytest.mark.parametrize("far", [1e5, 1e9, 1e100, 1e153, 1e160, 1e300])
+def test_energy_score_of_what_is_far_out_is_how_far_it_is(far, sds, n_targets):
+    """E|Y - y| is r + (sum of variances but the one along y) / 2 r; half E|Y - Y'| comes off."""
+    variances = np.square(np.broadcast_to(sds, 6)[:n_targets])
+    mixture = NormalMixture([[1.0]], np.zeros((1, 1, n_targets)), np.diag(variances)[None, None])
+    y = np.zeros(n_targets)
+    at_zero = mixture.energy_score(y)
+    of_pairs = np.sqrt(2) * mixture_distance(variances)
+    assert_allclose(at_zero, mixture_distance(variances) - of_pairs / 2, rtol=1e-8)
+    y[0] = far
+    expected = far + variances[1:].sum() / (2 * far) - of_pairs / 2
+    assert_allclose(mixture.energy_score(y), expected, rtol=1e-9)
+
+
+def mixture_distance(variances):
+    """E|X| of X ~ N(0, diag(variances)), by quadrature of 1 - E exp(-t |X|^2)."""
+    found, _ = integrate.quad(
+        lambda s: (1.0 - np.prod(1.0 / np.sqrt(1.0 + 2.0 * s * s * variances))) / s**2, 0.0, np.inf
+    )
+    return found / np.sqrt(np.pi)
 
 
 def test_energy_score_of_isotropic_components_agrees_with_the_quadrature():

@@ -162,3 +162,12 @@ def test_infinite_targets_have_no_density(y):
         assert mixture.pdf(y) == 0.0
     assert np.isnan(joint.logpdf([np.nan, np.inf]))
     assert np.isnan(joint.responsibilities(y)).all()
+
+
+def test_components_of_no_weight_gain_nothing_over_nothing():
+    """-inf is the best so far where there is none."""
+    mixture = NormalMixture([[1.0, 0.0]], [[0.0, 5.0]], [[1.0, 1.0]])
+    assert_array_equal(mixture.expected_improvement(-np.inf), [np.inf])
+    assert_array_equal(mixture.expected_improvement(np.inf), [0.0])
+    alone = NormalMixture([[1.0]], [[0.0]], [[1.0]])
+    assert_array_equal(mixture.expected_improvement(0.3), alone.expected_improvement(0.3))

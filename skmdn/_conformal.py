@@ -252,9 +252,10 @@ class PredictionSets(MixturePredictions):
         Returns
         -------
         ndarray of bool, shape (n_samples,)
-            Exact for one target, up to a coverage of 1 - 1e-9. For several, a density is ranked
-            among those of 1,000 draws, from the same random numbers in every row; a conformal
-            guarantee is exact even so.
+            Exact for one target, up to a coverage of 1 - 1e-9; but as regions take in the middles
+            of values that many rows share, they hold more of such a y than asked. For several, a
+            density is ranked among those of 1,000 draws, from the same random numbers in every
+            row; a conformal guarantee is exact even so.
 
         Raises
         ------

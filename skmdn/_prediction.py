@@ -337,7 +337,9 @@ class MixturePredictions(LogLikelihoodScore):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
             None asks for the expected log-density of a new y, which is the negative entropy; of
-            several targets it is drawn, with the error that `NormalMixture.entropy` states.
+            several targets it is drawn, with the error that `NormalMixture.entropy` states. Values
+            that many rows share have the width of ``reg_covar`` there: a y at its peak scores half
+            a nat more than is expected of it.
 
         Returns
         -------

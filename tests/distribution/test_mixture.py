@@ -419,7 +419,5 @@ def test_one_number_is_asked_of_every_mixture_of_one_target_kept_as_a_column():
         assert_allclose(np.ravel(found), expected, rtol=1e-12)
     between = column.probability_between(-np.inf, 0.5)
     assert_allclose(between, flat.probability_between(-np.inf, 0.5), rtol=1e-12)
-    with pytest.raises(
-        ValueError, match=r"^y must have shape \(\.\.\., 1, 2\), one value a mixture"
-    ):
-        NormalMixture([[1.0]], np.zeros((1, 1, 2)), np.eye(2)[None, None]).cdf(0.5)
+    with pytest.raises(ValueError, match=r"^y must have shape \(\.\.\., 1, 2\), one value a"):
+        NormalMixture([[1.0]], np.zeros((1, 1, 2)), np.eye(2)[None, None]).logpdf(0.5)

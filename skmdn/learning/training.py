@@ -130,9 +130,9 @@ _PATIENCE_WITH_LOSS = 2
 _CLEAR_LOSS = 0.05
 #: Nats that a part of the score must have lost, to be kept as it was: less is won back as the step
 #: falls.
-_LOST = 0.05
+_LOST = 0.03
 #: Nats that all must be better by then.
-_BETTER = 0.02
+_BETTER = 0.01
 
 
 class BestPart(NamedTuple):
@@ -260,7 +260,8 @@ class Training:
             for part, found in best.items()
             if found.scores[part] - latest.scores[part] > _LOST
         }
-        return bool(lost) and self.keep(lost, latest)
+        each = [{part: flat} for part, flat in lost.items()] if len(lost) > 1 else []
+        return any(self.keep(parts, latest) for parts in [lost, *each] if parts)
 
     def keep(self, parts: dict[int, Tensor], latest: BestPart) -> bool:
         """Keep parts as they are with these parameters, if all is clearly better by that."""

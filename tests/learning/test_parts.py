@@ -140,12 +140,25 @@ def test_what_is_kept_is_not_learned():
     assert slope == pytest.approx(float(before @ before), rel=0.05)
 
 
-def test_letting_go_is_as_if_nothing_had_been_kept():
+def test_what_was_kept_before_stays():
+    work = work_of()
+    before = work.judge(work.flat)
+    work.keep({1: OTHER})
+    assert work.open_parts() == [0, 2]
+    assert work.judge(work.flat) != before
+    work.keep({0: OTHER})
+    work.let_go()  # of what was kept last
+    assert work.open_parts() == [0, 2]
+    work.keep({})
+    work.let_go()
+    assert work.open_parts() == [0, 2]
+
+
+def test_letting_go_leaves_no_trace():
     work = work_of()
     before = work.judge(work.flat), work.part_scores, work.factors
     work.keep({1: OTHER})
-    assert work.open_parts() == [0, 2]
-    assert work.judge(work.flat) != before[0]
+    work.judge(work.flat)
     work.let_go()
     assert work.open_parts() == [0, 1, 2]
     assert work.factors == before[2]
@@ -163,3 +176,19 @@ def test_parts_of_the_score_are_those_of_held_out_rows():
     work.judge(work.flat)
     assert again.part_scores == pytest.approx(work.part_scores, abs=1e-6)
     assert again.open_parts() == work.open_parts()
+
+
+@pytest.mark.parametrize("n_threads", [2, 3])
+def test_members_that_threads_share_have_their_own_networks_kept(n_threads, monkeypatch):
+    alone = work_of()
+    monkeypatch.setattr("skmdn.learning.objective.n_shares", lambda *sizes: n_threads)
+    shared, gradients, losses = work_of(), [], []
+    for work in (alone, shared):
+        work.keep({1: OTHER})
+        batch = next(work.batches(torch.Generator().manual_seed(0)))
+        with torch.no_grad(), work.threads():
+            losses.append(float(work.step(batch)))
+        gradients.append(work.gradient)
+    assert len(shared.shares) == n_threads
+    assert losses[1] == pytest.approx(losses[0], rel=1e-6)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-5, atol=1e-5)

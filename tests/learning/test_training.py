@@ -543,13 +543,14 @@ class TwoParts(Bowl):
 
     def __init__(self, costs=0.0):
         super().__init__(torch.full((40, 2), 4.0), batch_size=8)
-        self.costs, self.kept, self.found = costs, {}, []
+        self.costs, self.kept, self.found, self.totals = costs, {}, [], []
 
     def judge(self, flat):
         first, second = (float(self.kept.get(i, flat)[i]) for i in range(2))
         self.part_scores = -3.0 * abs(first - 0.5), -abs(second - 3.0)
         self.found.append(self.part_scores[0])
-        return sum(self.part_scores) - (self.costs if self.kept else 0.0)
+        self.totals.append(sum(self.part_scores) - (self.costs if self.kept else 0.0))
+        return self.totals[-1]
 
     def open_parts(self):
         return [part for part in range(2) if part not in self.kept]
@@ -570,6 +571,7 @@ def test_a_part_that_is_soon_lost_is_kept_while_another_goes_on():
     assert float(result.flat[1]) == pytest.approx(3.0, abs=0.1)
     assert result.best_score == pytest.approx(work.judge(result.flat))
     assert 0 < result.best_iter <= result.n_iter
+    assert result.scores[0] > work.totals[1] + training._BETTER  # as judged from now on
     assert max(result.scores) == result.best_score > max(work.found) - 0.2
 
 
@@ -583,6 +585,25 @@ def test_parts_are_kept_only_where_all_is_better_by_that(costs):
     assert not work.kept
     assert result.scores == expected.scores
     assert torch.equal(result.flat, expected.flat)
+
+
+def test_one_part_is_kept_where_two_together_are_not_better():
+    class ThreeParts(TwoParts):
+        """The first parameter tells two parts; with both kept, nothing is right."""
+
+        def judge(self, flat):
+            super().judge(flat)
+            first, second = self.part_scores
+            last = -0.5 * abs(float(self.kept.get(2, flat)[0]) - 0.5)
+            self.part_scores = first, second, last
+            return sum(self.part_scores) - 100.0 * ({0, 2} <= set(self.kept))
+
+        def open_parts(self):
+            return [part for part in range(3) if part not in self.kept]
+
+    work = ThreeParts()
+    train(work, options(learning_rate=0.02), generator())
+    assert list(work.kept) == [0]
 
 
 def test_what_was_hardly_lost_is_not_kept():

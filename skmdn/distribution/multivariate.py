@@ -249,8 +249,8 @@ def _mean_norm_correlated(offset: Array, covariances: Array) -> Array:
 def _mean_norm(offset: Array, variances: Array) -> Array:
     """E|X| for X ~ N(offset, diag(variances)), over the last axis.
 
-    With equal variances, the mean of a noncentral chi variable. Otherwise, with Q = |X|^2 / E|X|^2
-    and phi(t) = E exp(-t Q), which is a product over the targets,
+    With few targets of equal variance, the mean of a noncentral chi variable. Otherwise, with
+    Q = |X|^2 / E|X|^2 and phi(t) = E exp(-t Q), which is a product over the targets,
     E sqrt(Q) = (4 pi)^(-1/2) int_0^inf (1 - phi(t)) t^(-3/2) dt
               = pi^(-1/2) int_0^(pi/2) (1 - phi(tan^2 u)) / sin^2 u du,
     by double-exponential quadrature (Takahasi & Mori 1974): relative error below 1e-9, and near
@@ -264,17 +264,24 @@ def _mean_norm(offset: Array, variances: Array) -> Array:
 #: Half the squared offset, in variances, from which on its series has all digits.
 _FAR = 1e8
 
+#: From 100 targets on, SciPy's hyp1f1 is infinite at distances that are usual.
+_MOST_TARGETS_OF_CHI = 64
+
 
 def _mean_norm_in_units(offset: Array, variances: Array) -> Array:
+    squares, repeats = np.square(offset), 1
     if (variances == variances[..., :1]).all():
-        return _mean_noncentral_chi(offset, variances[..., 0])
-    total = (variances + np.square(offset)).sum(axis=-1)
-    spread = variances / total[..., None]
-    shift = np.square(offset) / total[..., None]
+        if offset.shape[-1] <= _MOST_TARGETS_OF_CHI:
+            return _mean_noncentral_chi(offset, variances[..., 0])
+        # the targets' factors of phi are all alike but for the offsets, of which the length counts
+        repeats = offset.shape[-1]
+        variances, squares = variances[..., :1], squares.sum(axis=-1, keepdims=True)
+    total = (repeats * variances + squares).sum(axis=-1)
+    spread, shift = variances / total[..., None], squares / total[..., None]
     integral = np.zeros(np.broadcast_shapes(spread.shape, shift.shape)[:-1])
     for t, weight in zip(*_NODES, strict=True):
         wide = 2 * t * spread
-        log_phi = -(0.5 * np.log1p(wide) + t * shift / (1 + wide)).sum(axis=-1)
+        log_phi = -(0.5 * repeats * np.log1p(wide) + t * shift / (1 + wide)).sum(axis=-1)
         integral -= weight * np.expm1(log_phi)
     return np.sqrt(total) * integral
 

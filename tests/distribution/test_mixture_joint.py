@@ -300,6 +300,25 @@ def test_energy_score_of_isotropic_components_agrees_with_the_quadrature():
     assert_allclose(multivariate.energy_score(*parameters, Diagonal(nearly)), closed, rtol=1e-10)
 
 
+@pytest.mark.parametrize("n_targets", [64, 65, 100, 400])
+@pytest.mark.parametrize("far", [0.0, 9.0, 12.0, 20.0, 1e3])
+def test_energy_score_of_many_targets_of_equal_variance(far, n_targets):
+    """|Y - y|^2 is chi-squared, of 2 degrees of freedom more for each Poisson event."""
+    mixture = NormalMixture([[1.0]], np.zeros((1, 1, n_targets)), np.eye(n_targets)[None, None])
+    y = np.full(n_targets, far / np.sqrt(n_targets))
+    events = np.arange(600_000 if far > 100 else 1000)
+    chances = stats.poisson.pmf(events, far**2 / 2)
+    expected = chances @ mean_chi(n_targets + 2 * events) - mean_chi(n_targets) / np.sqrt(2)
+    assert_allclose(mixture.energy_score(y), expected, rtol=1e-9)
+
+    of_two = NormalMixture([[0.5, 0.5]], [[0 * y, y]], [[np.eye(n_targets)] * 2])
+    assert_allclose(of_two.energy_score(y), of_two.energy_score(0 * y), rtol=1e-9)
+
+
+def mean_chi(freedom):
+    return np.sqrt(2) * np.exp(special.gammaln((freedom + 1) / 2) - special.gammaln(freedom / 2))
+
+
 def test_what_is_too_far_off_for_numbers_is_impossible():
     root = np.diag([1e-150, 1, 1]) @ np.array([[1.0, 0, 0], [1, 1, 0], [1, 1, 1]])
     mixture = NormalMixture([[1.0]], [[[0.0, 0, 0]]], [[root @ root.T]])

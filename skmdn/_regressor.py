@@ -138,7 +138,9 @@ default="full"
     Attributes
     ----------
     network_ : torch.nn.Module
-        All networks.
+        All networks. Of several targets, those of which held-out rows grew less likely while
+        others were still learned are told by copies of the networks as they were before
+        (``network_.kept()``).
     n_estimators_ : int
         Number of networks.
     n_components_ : int

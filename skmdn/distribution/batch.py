@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -125,12 +125,12 @@ class MixtureBatch:
         return f"<{type(self).__name__}: {sizes}, {type(self._scale).__name__.lower()}>"
 
     @classmethod
-    def concatenate(cls, mixtures: Sequence[MixtureBatch]) -> Self:
+    def concatenate(cls, mixtures: Iterable[MixtureBatch]) -> Self:
         """Stack batches row upon row.
 
         Parameters
         ----------
-        mixtures : sequence of NormalMixture
+        mixtures : iterable of NormalMixture
             Of equal numbers of components and targets.
 
         Returns
@@ -143,6 +143,8 @@ class MixtureBatch:
         ValueError
             If the mixtures differ in shape, or there are none; or if targets are on other grids,
             as those of another fit may be.
+        TypeError
+            If something else is among them.
 
         Examples
         --------
@@ -151,7 +153,7 @@ class MixtureBatch:
         >>> len(NormalMixture.concatenate([one, one, one]))
         3
         """
-        mixtures = list(mixtures)
+        mixtures = _listed(mixtures)
         if len({(m.n_components, m.n_targets, m._scalar) for m in mixtures}) != 1:
             shapes = [m.means.shape for m in mixtures]
             raise ValueError(f"mixtures must share K and the shape of y; got means of {shapes}")
@@ -159,12 +161,12 @@ class MixtureBatch:
         return cls._join(mixtures, weights, axis=0)
 
     @classmethod
-    def mix(cls, mixtures: Sequence[MixtureBatch]) -> Self:
+    def mix(cls, mixtures: Iterable[MixtureBatch]) -> Self:
         """Pool the densities of the same rows with equal weights: an ensemble.
 
         Parameters
         ----------
-        mixtures : sequence of NormalMixture
+        mixtures : iterable of NormalMixture
             The members' mixtures of the same rows.
 
         Returns
@@ -177,6 +179,8 @@ class MixtureBatch:
         ValueError
             If the mixtures differ in rows or targets, or there are none; or if targets are on
             other grids, as those of another fit may be.
+        TypeError
+            If something else is among them.
 
         Examples
         --------
@@ -186,7 +190,7 @@ class MixtureBatch:
         >>> NormalMixture.mix([left, right]).mean()
         array([1.])
         """
-        mixtures = list(mixtures)
+        mixtures = _listed(mixtures)
         if len({(len(m), m.n_targets, m._scalar) for m in mixtures}) != 1:
             shapes = [m.means.shape for m in mixtures]
             raise ValueError(f"mixtures must share rows and targets; got means of {shapes}")
@@ -296,6 +300,15 @@ def as_floats(name: str, values: npt.ArrayLike) -> Array:
         raise ValueError(
             f"{name} must be a regular array of numbers; got {values!r:.60}"
         ) from None
+
+
+def _listed(mixtures: Iterable[MixtureBatch]) -> list[MixtureBatch]:
+    """Mixtures as a list, or one line that names the argument."""
+    found = [*mixtures] if isinstance(mixtures, Iterable) else [mixtures]
+    for other in found:
+        if not isinstance(other, MixtureBatch):
+            raise TypeError(f"mixtures must be NormalMixtures; got {other!r:.60}")
+    return found
 
 
 def weighted_mean(values: Array, weights: Array) -> Array:

@@ -60,7 +60,7 @@ from .curve import JohnsonCurve
 from .noise import NoiseModel, covariance_factor, decorrelated, excess_variance, regressions
 from .rounding import RoundedTargets, Rounding
 
-_HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
+HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 #: Logarithm of the least responsibility. Below 1e-38, numbers of single precision are subnormal,
 #: and a product takes a hundred times as long: a fit took up to half as long again.
 _LEAST_LOG_SHARE = -60.0
@@ -226,7 +226,7 @@ class MixtureLoss(ArrayParts):
         One for each factor that the variances may be multiplied by; autograd goes through it.
         """
         logits, terms_at, still = self.terms(raw, y)
-        constant = softmax(logits)[1] + self.n_targets * _HALF_LOG_2PI
+        constant = softmax(logits)[1] + self.n_targets * HALF_LOG_2PI
         joined = (_joined(terms_at(factor).sum(2), still, factor) for factor in factors)
         found = [softmax(logits - 0.5 * terms)[1] - constant for terms in joined]
         return namespace(raw).stack(found)
@@ -307,7 +307,7 @@ class MixtureLoss(ArrayParts):
         if self.pins is not None:
             d_locations *= self.pins.free
             d_couplings *= self.pins.coupled
-        return self.n_targets * _HALF_LOG_2PI + of_w - of_p
+        return self.n_targets * HALF_LOG_2PI + of_w - of_p
 
     def _terms(
         self, y: Array, e: Array, found: Components, variances: Array

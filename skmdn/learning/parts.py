@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from .arrays import Array, namespace, softmax
-from .loss import MixtureLoss
+from .loss import HALF_LOG_2PI, MixtureLoss
 from .noise import regressions
-
-_HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
 def n_parts(loss: MixtureLoss) -> int:
@@ -54,4 +50,4 @@ def target_log_densities(loss: MixtureLoss, raw: Array, y: Array, factor: float)
     of_first = softmax(logits[:, :, None] - 0.5 * terms.cumsum(2))[1]
     of_first = of_first - softmax(logits)[1][:, None]
     others = of_first[:, 1:] - of_first[:, :-1]
-    return xp.concatenate([of_first[:, :1], others], axis=1) - _HALF_LOG_2PI
+    return xp.concatenate([of_first[:, :1], others], axis=1) - HALF_LOG_2PI

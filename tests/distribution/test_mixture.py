@@ -146,6 +146,13 @@ def test_concatenate_and_mix():
         NormalMixture.concatenate([])
 
 
+@pytest.mark.parametrize("join", [NormalMixture.concatenate, NormalMixture.mix])
+@pytest.mark.parametrize(("others", "said"), [([1, 2], "1"), (3, "3"), (None, "None")])
+def test_only_mixtures_are_joined(join, others, said):
+    with pytest.raises(TypeError, match=f"^mixtures must be NormalMixtures; got {said}$"):
+        join(others)
+
+
 EYE = [[[[1.0, 0.0], [0.0, 1.0]]]]
 
 

@@ -118,7 +118,7 @@ class MixturePredictions(LogLikelihoodScore):
         -------
         y_pred : ndarray of shape (n_samples,) or (n_samples, n_outputs)
             The ``point_estimate``, in the units of y. The median is each target's own; the mode is
-            the highest point of the joint density.
+            the highest point of the joint density, as `NormalMixture.mode` finds it.
         y_std : ndarray, shaped like y_pred
             Only with ``return_std``.
 

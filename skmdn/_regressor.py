@@ -140,7 +140,7 @@ default="full"
     network_ : torch.nn.Module
         All networks. Of several targets, those of which held-out rows grew less likely while
         others were still learned are told by copies of the networks as they were before
-        (``network_.kept()``).
+        (``network_.kept()``); with ``warm_start`` and by `partial_fit`, these stay as they are.
     n_estimators_ : int
         Number of networks.
     n_components_ : int

@@ -59,15 +59,13 @@ class Predictions(NamedTuple):
 
     def log_densities(self, factors: list[float]) -> Tensor:
         """Return the log-densities (len(factors), E, B) with variances so many times as large."""
-        found = as_tensor(self.loss.log_density(self.raw, self.y, factors))
-        # Infinitely far from every component, a softmax is inf - inf, which is no number.
-        return found.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+        return _numbers(self.loss.log_density(self.raw, self.y, factors))
 
     def part_scores(self, factor: float) -> tuple[float, ...]:
         """Return the mean log-density of each target, given those before it; of one, nothing."""
         if n_parts(self.loss) == 1:
             return ()
-        found = as_tensor(target_log_densities(self.loss, self.raw, self.y, factor))
+        found = _numbers(target_log_densities(self.loss, self.raw, self.y, factor))
         sums = (found * self.weights[:, None]).sum((0, 2), dtype=torch.float64)
         return tuple((sums / self.weights.sum()).tolist())
 
@@ -220,6 +218,12 @@ def _step(objective: HeldOutRows, seen: Predictions, factors: tuple[float, float
     gain = max(_surely(gains, weights), 0.0)
     found = factor, factors[1] * _STEP**of_two.step
     return Judgement(of_one.height + gain, found, gain, seen.part_scores(factors[0]))
+
+
+def _numbers(log_densities: Array) -> Tensor:
+    """Return log-densities as numbers: infinitely far from every component, a softmax is none."""
+    found = as_tensor(log_densities)
+    return found.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
 def _climb(

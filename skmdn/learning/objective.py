@@ -205,15 +205,23 @@ class MixtureObjective:
     def open_parts(self) -> list[int]:
         """Return which parts of the score are still learned."""
         parts = range(n_parts(self.loss))
-        kept = {int(of_part.outputs[0]) for of_part in self.kept}
+        kept = {output for of_parts in self.kept for output in of_parts.outputs.tolist()}
         return [part for part in parts if outputs_of(self.loss, part)[0] not in kept]
 
     def keep(self, parts: dict[int, Tensor]) -> None:
-        """Let parts of the score be told as with these parameters from now on."""
+        """Let parts of the score be told as with these parameters from now on.
+
+        Those with the same ones share a copy.
+        """
         self._before = self.kept, self.factors
+        outputs = {part: outputs_of(self.loss, part) for part in parts}
         own = [
-            KeptOutputs(self.architecture, outputs_of(self.loss, part), flat)
-            for part, flat in parts.items()
+            KeptOutputs(
+                self.architecture,
+                np.concatenate([outputs[part] for part in parts if parts[part] is flat]),
+                flat,
+            )
+            for flat in {id(flat): flat for flat in parts.values()}.values()
         ]
         self._tell([*self.kept, *own], None)
 

@@ -240,7 +240,7 @@ class Training:
         """Hold on with fewer parts of the score, as long as some was better told before.
 
         The noisiest target overfits the layers it shares with others, which may have much to learn
-        yet: it is told as when it was told best, and they go on.
+        yet: it is told as when it was told best, and they go on, as does what all have in common.
         """
         while self.has_batches and self.keep_parts():
             self.return_to_best()
@@ -260,19 +260,26 @@ class Training:
             for part, found in best.items()
             if found.scores[part] - latest.scores[part] > _LOST
         }
+        if not lost:
+            return False
+        self.objective.keep({})  # nothing more, but judged as what is kept will be
+        least = self.objective.judge(self.result.flat) + _BETTER
+        self.objective.let_go()
         each = [{part: flat} for part, flat in lost.items()] if len(lost) > 1 else []
-        return any(self.keep(parts, latest) for parts in [lost, *each] if parts)
+        return any(self.keep(parts, latest, least) for parts in [lost, *each])
 
-    def keep(self, parts: dict[int, Tensor], latest: BestPart) -> bool:
-        """Keep parts as they are with these parameters, if all is clearly better by that."""
+    def keep(self, parts: dict[int, Tensor], latest: BestPart, least: float) -> bool:
+        """Keep parts as they are with these parameters, if that makes more than the least score.
+
+        It is the score of the latest parameters, from which all else goes on.
+        """
         self.objective.keep(parts)
-        gain = self.objective.judge(latest.flat) - self.result.best_score
-        if not gain > _BETTER:  # nor is NaN
+        score = self.objective.judge(latest.flat)
+        if not score > least:  # nor is NaN
             self.objective.let_go()
             return False
         self.result.flat.copy_(latest.flat)
-        self.result.best_iter = latest.n_iter
-        self.shift_scores(gain)
+        self.result.best_iter, self.result.best_score = latest.n_iter, score
         return True
 
     def anneal(self) -> Iterator[TrainingResult]:
@@ -369,12 +376,8 @@ class Training:
 
         By as much as their score is another now, all before are taken to be.
         """
-        shift = self.objective.judge(self.result.flat) - self.result.best_score
-        if math.isfinite(shift):
-            self.shift_scores(shift)
-
-    def shift_scores(self, shift: float) -> None:
-        """Take all scores so far for so much higher."""
         result = self.result
-        result.scores = [score + shift for score in result.scores]
-        result.best_score, self.mark = result.best_score + shift, self.mark + shift
+        shift = self.objective.judge(result.flat) - result.best_score
+        if math.isfinite(shift):
+            result.scores = [score + shift for score in result.scores]
+            result.best_score, self.mark = result.best_score + shift, self.mark + shift

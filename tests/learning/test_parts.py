@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -154,6 +156,17 @@ def test_what_was_kept_before_stays():
     assert work.open_parts() == [0, 2]
 
 
+def test_parts_kept_at_once_share_their_networks():
+    work, alone = work_of(), work_of()
+    work.keep({0: OTHER, 2: OTHER})
+    alone.keep({0: OTHER})
+    alone.keep({2: OTHER.clone()})
+    assert (len(work.kept), len(alone.kept)) == (1, 2)
+    assert work.open_parts() == alone.open_parts() == [1]
+    found, expected = (raw_outputs_of(each, work.flat) for each in (work, alone))
+    torch.testing.assert_close(found, expected, rtol=0.0, atol=0.0)
+
+
 def test_letting_go_leaves_no_trace():
     work = work_of()
     before = work.judge(work.flat), work.part_scores, work.factors
@@ -176,6 +189,14 @@ def test_parts_of_the_score_are_those_of_held_out_rows():
     work.judge(work.flat)
     assert again.part_scores == pytest.approx(work.part_scores, abs=1e-6)
     assert again.open_parts() == work.open_parts()
+
+
+def test_parts_of_rows_infinitely_far_are_the_least_likely():
+    work = work_of()
+    seen = work.predictions(work.flat, work.judged.gathered)
+    far = seen._replace(y=np.full_like(seen.y, 1e30))
+    with np.errstate(all="ignore"):  # as in `fit`
+        assert far.part_scores(1.0) == (-math.inf,) * D
 
 
 @pytest.mark.parametrize("n_threads", [2, 3])

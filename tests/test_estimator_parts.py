@@ -36,6 +36,7 @@ def test_a_noisy_target_does_not_end_training_for_another(fitted, monkeypatch):
     whole = copy.deepcopy(MODEL).fit(X, Y)
     assert not whole.network_.kept()
     assert fitted.n_iter_ > whole.n_iter_
+    assert fitted.validation_scores_[:5] == whole.validation_scores_[:5]  # as they were then
     ours, theirs = (
         [m.predict_mixture(FRESH).marginal(d).logpdf(TARGETS[:, d]).mean() for d in range(2)]
         for m in (fitted, whole)

@@ -208,7 +208,7 @@ default="full"
     --------
     sklearn.neural_network.MLPRegressor : Predicts a value, not a distribution.
     AutoregressiveMDNRegressor : Several targets as a chain of one-target networks, each of which
-        learns from the targets before it.
+        learns from the targets before it. Often the better density, but no mixture.
 
     References
     ----------

@@ -19,6 +19,7 @@ import numpy as np
 from common import Records, markdown, timed
 from many_sets import Draw, arguments_of, tasks
 from peers import Contender
+from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 
 from skmdn import AutoregressiveMDNRegressor, MDNRegressor
@@ -39,23 +40,17 @@ def several_targets(seed: int) -> Draw:
     return draw
 
 
-def fit_joint(X, y, seed):
-    return MDNRegressor(random_state=seed).fit(X, y).score_samples
+def contender(model) -> Contender:
+    def fit(X, y, seed):
+        return clone(model).set_params(random_state=seed).fit(X, y).score_samples
+
+    return Contender(fit, f"{model!r}; code {common.code_digest('_autoregressive.py')}")
 
 
-def fit_chain(X, y, seed):
-    return AutoregressiveMDNRegressor(random_state=seed).fit(X, y).score_samples
-
-
-def fit_each(X, y, seed):
-    return AutoregressiveMDNRegressor(chain=False, random_state=seed).fit(X, y).score_samples
-
-
-_CODE = common.code_digest("_autoregressive.py")
 CONTENDERS = {
-    "joint": Contender(fit_joint, f"MDNRegressor, defaults; code {_CODE}"),
-    "chain": Contender(fit_chain, f"AutoregressiveMDNRegressor, defaults; code {_CODE}"),
-    "one by one": Contender(fit_each, f"AutoregressiveMDNRegressor(chain=False); code {_CODE}"),
+    "joint": contender(MDNRegressor()),
+    "chain": contender(AutoregressiveMDNRegressor()),
+    "one by one": contender(AutoregressiveMDNRegressor(chain=False)),
 }
 
 
@@ -64,7 +59,7 @@ def run(arguments, records: Records) -> None:
         X, y = np.split(rows, [-len(targets)], axis=1)
         X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
         for model, contender in CONTENDERS.items():
-            row = {"set": place, "targets": targets, "model": model}
+            row = {"set": place, "targets": ", ".join(targets), "model": model}
             row["settings"] = contender.settings
             if row in records:
                 continue
@@ -77,9 +72,9 @@ def run(arguments, records: Records) -> None:
 
 
 def report(records: Records) -> None:
-    groups: dict[str, dict[str, dict]] = {}
-    for (place, model), rows in records.newest("set", "model").items():
-        groups.setdefault(place, {})[model] = rows[-1]
+    groups: dict[tuple, dict[str, dict]] = {}
+    for (*task, model), rows in records.newest("set", "targets", "model").items():
+        groups.setdefault(tuple(task), {})[model] = rows[-1]
     whole = [found for found in groups.values() if len(found) == len(CONTENDERS)]
     print(f"\n{common.environment()}\n\n{len(whole)} tables, two to four targets each\n")
     lines = []
@@ -97,7 +92,7 @@ def report(records: Records) -> None:
 
 def main() -> None:
     arguments = arguments_of(__doc__, "many_targets")
-    records = Records(arguments.out, ("set", "model", "settings"))
+    records = Records(arguments.out, ("set", "targets", "model", "settings"))
     if not arguments.report:
         run(arguments, records)
     report(records)

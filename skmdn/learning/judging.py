@@ -199,6 +199,7 @@ def _step(objective: HeldOutRows, seen: Predictions, factors: tuple[float, float
     n_pairs, total = objective.judged.n_pairs, seen.weights.sum(dtype=torch.float64)
 
     def score_alone(densities: Tensor) -> Tensor:
+        """Return the mean of log-densities (n_factors, E, B), for each factor."""
         return (densities * seen.weights).sum((1, 2), dtype=torch.float64) / total
 
     of_one, densities = _climb(seen.log_densities, score_alone, factors[0])
@@ -209,6 +210,7 @@ def _step(objective: HeldOutRows, seen: Predictions, factors: tuple[float, float
     weights = both.weights[:, :n_pairs].flatten().double().cpu()
 
     def score_mixed(densities: Tensor) -> Tensor:
+        """Return that of two members mixed, of the rows that both hold out."""
         return _mixed(as_pairs(densities)) @ (weights / weights.sum())
 
     of_two, of_pairs = _climb(both.log_densities, score_mixed, factors[1])

@@ -247,6 +247,7 @@ class MixtureLoss(ArrayParts):
         squares, rounded = e * e, self._rounded(y)
 
         def terms_at(factor: float) -> Array:
+            """Return the terms with variances so many times as large."""
             variances = self.variances(found.excess, factor)
             terms = squares / variances + xp.log(variances)
             if rounded is not None:

@@ -211,17 +211,15 @@ class MixtureObjective:
     def keep(self, parts: dict[int, Tensor]) -> None:
         """Let parts of the score be told as with these parameters from now on.
 
-        Those with the same ones share a copy.
+        Those with the same ones share a copy. The variances' factors are searched anew.
         """
         self._before = self.kept, self.factors
-        outputs = {part: outputs_of(self.loss, part) for part in parts}
+        outputs: dict[Tensor, list[np.ndarray]] = {}  # tensors are told apart by which they are
+        for part, flat in parts.items():
+            outputs.setdefault(flat, []).append(outputs_of(self.loss, part))
         own = [
-            KeptOutputs(
-                self.architecture,
-                np.concatenate([outputs[part] for part in parts if parts[part] is flat]),
-                flat,
-            )
-            for flat in {id(flat): flat for flat in parts.values()}.values()
+            KeptOutputs(self.architecture, np.concatenate(of_parts), flat)
+            for flat, of_parts in outputs.items()
         ]
         self._tell([*self.kept, *own], None)
 

@@ -46,7 +46,11 @@ class Objective(Protocol):
         """Return which parts of the score may be kept as they are with some parameters."""
 
     def keep(self, parts: dict[int, Tensor]) -> None:
-        """Let parts be told as with these parameters from now on, whatever else is learned."""
+        """Let parts be told as with these parameters from now on, whatever else is learned.
+
+        Scores before and after are not alike: what judging had settled is settled anew. Those
+        after ``keep({})`` are those before it, but for that.
+        """
 
     def let_go(self) -> None:
         """Learn again what was kept last."""
